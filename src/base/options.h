@@ -1,0 +1,50 @@
+/* Options: a typed table per family member is the only place for a default, a range and a help text. The recipe reader,
+ * --set, `coterie list` and --help read it. */
+#ifndef COT_BASE_OPTIONS_H
+#define COT_BASE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <coterie/config.h>
+
+typedef enum { COT_OPTION_KIND_INT, COT_OPTION_KIND_DOUBLE, COT_OPTION_KIND_BOOL, COT_OPTION_KIND_CHOICE,
+               COT_OPTION_KIND_STRING, COT_OPTION_KIND_NODE } cot_option_kind;
+
+typedef struct {
+    const char     *name;      /* NULL ends a table */
+    cot_option_kind kind;
+    size_t          offset;    /* of the field in the state */
+    double          number;    /* default: number, bool as 0/1, index of a choice */
+    const char     *text;      /* default of a string; the choices of a choice, separated by '|' */
+    double          min, max;  /* both ends allowed */
+    const char     *help;
+} cot_option;
+
+/* Field types: INT int64_t, DOUBLE double, BOOL bool, CHOICE int32_t (index into the choices), STRING char * (owned by the
+ * state, freed by cot_options_release), NODE const cot_config * (borrowed subtree, NULL when absent). */
+#define COT_OPTION_INT(type, field, value, lo, hi, help_) \
+    {.name = #field, .kind = COT_OPTION_KIND_INT, .offset = offsetof(type, field), .number = (value), .min = (lo), .max = (hi), .help = (help_)}
+#define COT_OPTION_DOUBLE(type, field, value, lo, hi, help_) \
+    {.name = #field, .kind = COT_OPTION_KIND_DOUBLE, .offset = offsetof(type, field), .number = (value), .min = (lo), .max = (hi), .help = (help_)}
+#define COT_OPTION_BOOL(type, field, value, help_) \
+    {.name = #field, .kind = COT_OPTION_KIND_BOOL, .offset = offsetof(type, field), .number = (value), .max = 1, .help = (help_)}
+#define COT_OPTION_CHOICE(type, field, value, choices, help_) \
+    {.name = #field, .kind = COT_OPTION_KIND_CHOICE, .offset = offsetof(type, field), .number = (value), .text = (choices), .help = (help_)}
+#define COT_OPTION_STRING(type, field, value, help_) \
+    {.name = #field, .kind = COT_OPTION_KIND_STRING, .offset = offsetof(type, field), .text = (value), .help = (help_)}
+#define COT_OPTION_NODE(type, field, help_) \
+    {.name = #field, .kind = COT_OPTION_KIND_NODE, .offset = offsetof(type, field), .help = (help_)}
+#define COT_OPTION_END {.name = NULL}
+
+/* Fills `state` from the table's defaults, then from `config` (a map, or NULL for defaults only). Key `kind` is skipped.
+ * An unknown key, a wrong type or a value out of range fails with file, line, key and what was expected; an unknown key
+ * also names the nearest right one. Strings set before a failure are released. */
+cot_status cot_options_apply(const cot_option *options, void *state, const cot_config *config);
+void       cot_options_release(const cot_option *options, void *state);  /* frees strings */
+
+/* The nearest of `count` names by edit distance, or NULL when none is near. name_at(context, i) gives the i-th. */
+const char *cot_nearest(const char *name, size_t count, const char *(*name_at)(const void *, size_t), const void *context);
+
+#endif

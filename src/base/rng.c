@@ -1,0 +1,41 @@
+#include "base/rng.h"
+
+#include <math.h>
+
+#include <Random123/philox.h>
+
+void cot_rng_bits(cot_rng_key key, uint64_t block, uint32_t out[4])
+{
+    const philox4x32_ctr_t counter = {{(uint32_t)block, (uint32_t)(block >> 32), key.step, key.stream}};
+    const philox4x32_key_t philox_key = {{(uint32_t)key.seed, (uint32_t)(key.seed >> 32)}};
+    const philox4x32_ctr_t bits = philox4x32(counter, philox_key);
+    for (int i = 0; i < 4; i++) out[i] = bits.v[i];
+}
+
+uint32_t cot_rng_u32(cot_rng_key key, uint64_t element)
+{
+    uint32_t bits[4];
+    cot_rng_bits(key, element / 4, bits);
+    return bits[element % 4];
+}
+
+static double open_unit(uint32_t word) { return ((double)word + 0.5) * 0x1p-32; }
+
+double cot_rng_uniform(cot_rng_key key, uint64_t element) { return open_unit(cot_rng_u32(key, element)); }
+
+double cot_rng_normal(cot_rng_key key, uint64_t element)
+{
+    uint32_t bits[4];  /* two normals a block: elements 2b and 2b+1 */
+    cot_rng_bits(key, element / 2, bits);
+    const uint32_t *pair = bits + 2 * (element % 2);
+    return sqrt(-2.0 * log(open_unit(pair[0]))) * cos(6.283185307179586 * open_unit(pair[1]));
+}
+
+uint64_t cot_rng_below(cot_rng_key key, uint64_t element, uint64_t bound)
+{
+    uint32_t bits[4];  /* 64 random bits scaled: the bias is below bound / 2^64 */
+    cot_rng_bits(key, element / 2, bits);
+    const uint32_t *pair = bits + 2 * (element % 2);
+    const uint64_t word = (uint64_t)pair[0] << 32 | pair[1];
+    return (uint64_t)(((unsigned __int128)word * bound) >> 64);
+}

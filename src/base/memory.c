@@ -141,12 +141,23 @@ size_t cot_arena_mark(const cot_arena *arena) { return cot_arena_used(arena); }
 
 void cot_arena_rewind(cot_arena *arena, size_t mark)
 {
+    if (mark == 0) {
+        cot_arena_reset(arena);
+        return;
+    }
     while (arena->newest && arena->newest->older && arena->newest->start >= mark) {
         block *older = arena->newest->older;
         block_destroy(arena->newest);
         arena->newest = older;
     }
     if (arena->newest) arena->newest->used = mark - arena->newest->start;
+}
+
+size_t cot_arena_capacity(const cot_arena *arena)
+{
+    size_t capacity = 0;
+    for (const block *b = arena->newest; b; b = b->older) capacity += b->capacity;
+    return capacity;
 }
 
 void cot_arena_reset(cot_arena *arena)

@@ -35,6 +35,7 @@ void       cot_arena_destroy(cot_arena *arena);           /* accepts NULL */
 void      *cot_arena_alloc(cot_arena *arena, size_t bytes);  /* aligned to a cache line, not zeroed; NULL when short */
 void       cot_arena_reset(cot_arena *arena);             /* keeps the memory, merged into one block */
 size_t     cot_arena_used(const cot_arena *arena);        /* bytes handed out since the last reset */
+size_t     cot_arena_capacity(const cot_arena *arena);    /* bytes that it holds */
 size_t     cot_arena_mark(const cot_arena *arena);        /* a position to go back to */
 void       cot_arena_rewind(cot_arena *arena, size_t mark);  /* forgets blocks handed out since the mark */
 

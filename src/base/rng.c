@@ -23,12 +23,23 @@ static double open_unit(uint32_t word) { return ((double)word + 0.5) * 0x1p-32; 
 
 double cot_rng_uniform(cot_rng_key key, uint64_t element) { return open_unit(cot_rng_u32(key, element)); }
 
+void cot_rng_normal4(cot_rng_key key, uint64_t block, double out[4])
+{
+    uint32_t bits[4];
+    cot_rng_bits(key, block, bits);
+    for (int pair = 0; pair < 2; pair++) {
+        const double radius = sqrt(-2.0 * log(open_unit(bits[2 * pair])));
+        const double angle = 6.283185307179586 * open_unit(bits[2 * pair + 1]);
+        out[2 * pair] = radius * cos(angle);
+        out[2 * pair + 1] = radius * sin(angle);
+    }
+}
+
 double cot_rng_normal(cot_rng_key key, uint64_t element)
 {
-    uint32_t bits[4];  /* two normals a block: elements 2b and 2b+1 */
-    cot_rng_bits(key, element / 2, bits);
-    const uint32_t *pair = bits + 2 * (element % 2);
-    return sqrt(-2.0 * log(open_unit(pair[0]))) * cos(6.283185307179586 * open_unit(pair[1]));
+    double four[4];
+    cot_rng_normal4(key, element / 4, four);
+    return four[element % 4];
 }
 
 uint64_t cot_rng_below(cot_rng_key key, uint64_t element, uint64_t bound)

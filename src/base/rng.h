@@ -29,7 +29,8 @@ enum {
 void     cot_rng_bits(cot_rng_key key, uint64_t block, uint32_t out[4]);  /* draws 4*block .. 4*block+3 */
 uint32_t cot_rng_u32(cot_rng_key key, uint64_t element);
 double   cot_rng_uniform(cot_rng_key key, uint64_t element);  /* in (0, 1), never 0 or 1 */
-double   cot_rng_normal(cot_rng_key key, uint64_t element);   /* Box-Muller over two words of the element's own block */
+double   cot_rng_normal(cot_rng_key key, uint64_t element);   /* standard normal (Box-Muller) */
+void     cot_rng_normal4(cot_rng_key key, uint64_t block, double out[4]);  /* elements 4*block .. 4*block+3 of the same sequence */
 uint64_t cot_rng_below(cot_rng_key key, uint64_t element, uint64_t bound);  /* uniform in [0, bound), bound > 0 */
 
 #endif

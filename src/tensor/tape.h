@@ -33,14 +33,6 @@ typedef struct cot_tape cot_tape;
 
 typedef void (*cot_backward)(cot_tape *tape, void *saved);
 
-typedef struct {
-    cot_mode mode;
-    bool     record;       /* gradients wanted? */
-    bool     training;     /* dropout, noise, jitter on? */
-    uint64_t seed;         /* of the run: key of every draw on this tape */
-    uint32_t step;
-} cot_tape_options;
-
 cot_status cot_tape_create(cot_mode mode, cot_tape **out);
 void       cot_tape_destroy(cot_tape *tape);
 /* Forgets everything that was computed, keeps the memory, and sets how the next step runs (mode stays). */
@@ -63,6 +55,7 @@ void *cot_tape_alloc(cot_tape *tape, size_t bytes);
 size_t cot_tape_scratch_mark(cot_tape *tape);
 void  *cot_tape_scratch(cot_tape *tape, size_t bytes);        /* NULL sets the tape's error */
 void   cot_tape_scratch_release(cot_tape *tape, size_t mark);
+size_t cot_tape_bytes(const cot_tape *tape);                  /* memory that it holds now: activations, gradients, scratch */
 
 /* A result of an operation: data from the arena, needs_grad as told (and only while recording). On failure a placeholder. */
 cot_tensor *cot_tape_tensor(cot_tape *tape, cot_dtype dtype, int32_t rank, const int64_t *shape, bool needs_grad);
@@ -84,18 +77,30 @@ void cot_tape_record(cot_tape *tape, cot_backward backward, void *saved, cot_ten
  * NULL when t wants none or the tape failed. */
 void *cot_tape_grad(cot_tape *tape, cot_tensor *t, bool *accumulate);
 
+/* Inside a backward: hands the whole gradient of `from` to `to` (same shape and dtype): the buffer moves when `to` has none yet,
+ * else it is added. `from` has none afterwards. How a residual stream's gradient travels without copies. */
+void cot_tape_grad_pass(cot_tape *tape, cot_tensor *from, cot_tensor *to);
+
 /* Goes back from a scalar of the real type: its gradient starts at `seed_gradient`. */
 void cot_tape_backward(cot_tape *tape, cot_tensor *scalar, double seed_gradient);
 
-/* Names where the following operations stand; for messages and for times by kind. `name` is copied into the arena. */
+/* Names where the following operations stand ("layers.3.ffn"), for messages; the text must outlive the step. */
 void        cot_tape_enter(cot_tape *tape, const char *name);
-const char *cot_tape_where(const cot_tape *tape);  /* the place of the running forward or backward operation */
+const char *cot_tape_where(const cot_tape *tape);
 
-/* Where time went, by kind of operation (wall seconds, forward and backward together); off unless asked for. */
-typedef enum { COT_TIME_PRODUCT, COT_TIME_EXPERTS, COT_TIME_ATTENTION, COT_TIME_LOSS, COT_TIME_ROUTING, COT_TIME_ELEMENTWISE, COT_TIME_OPTIMIZER, COT_TIME_OTHER, COT_TIME_COUNT } cot_time_kind;
-void   cot_tape_times(cot_tape *tape, bool on);
-double cot_tape_time(const cot_tape *tape, cot_time_kind kind);
-void   cot_tape_time_add(cot_tape *tape, cot_time_kind kind, double seconds);
-double cot_now(void);  /* monotonic seconds */
+/* Looks at every result and gradient and fails with COT_NOT_FINITE at the first one that holds a NaN or an infinity, naming the
+ * place. Costs time: a training loop repeats the step with it once a loss or gradient norm is not finite. Off after a reset. */
+void cot_tape_check_finite(cot_tape *tape, bool on);
+
+/* Where time goes: an operation names its kind first; forward and backward are counted together. */
+typedef enum {
+    COT_TIME_OTHER, COT_TIME_PRODUCT, COT_TIME_EXPERTS, COT_TIME_ATTENTION, COT_TIME_LOSS, COT_TIME_ROUTING,
+    COT_TIME_ELEMENTWISE, COT_TIME_OPTIMIZER, COT_TIME_COUNT
+} cot_time_kind;
+void        cot_tape_kind(cot_tape *tape, cot_time_kind kind);  /* what follows is of this kind */
+double      cot_tape_time(const cot_tape *tape, cot_time_kind kind);  /* seconds since creation or the last clear */
+void        cot_tape_clear_times(cot_tape *tape);
+const char *cot_time_name(cot_time_kind kind);
+double      cot_now(void);  /* monotonic seconds */
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "kernels/fast_math.h"
+#include "kernels/kernels.h"
 #include "tensor/dtype.h"
 
 #define COT_JOIN3_(a, b, c) a##_##b##_##c

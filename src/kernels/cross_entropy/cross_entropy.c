@@ -1,0 +1,3 @@
+#include "kernels/cross_entropy/cross_entropy.h"
+
+COT_KERNELS_DEFINE(cross_entropy)

@@ -1,0 +1,3 @@
+#include "kernels/elementwise/elementwise.h"
+
+COT_KERNELS_DEFINE(elementwise)

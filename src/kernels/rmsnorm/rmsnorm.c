@@ -1,0 +1,3 @@
+#include "kernels/rmsnorm/rmsnorm.h"
+
+COT_KERNELS_DEFINE(rmsnorm)

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <coterie/config.h>
 
@@ -33,6 +34,32 @@ struct cot_config {
 __attribute__((format(printf, 2, 3))) cot_status cot_config_fail(const cot_config *at, const char *format, ...);
 
 /* The same with a status of choice. */
-__attribute__((format(printf, 3, 4))) cot_status cot_config_fail_as(cot_status status, const cot_config *at, const char *format, ...);
+__attribute__((format(printf, 3, 4))) cot_status cot_config_fail_as(cot_status status, const cot_config *at,
+                                                                   const char *format, ...);
+
+/* The usual case: "... is 'two', expected WHAT", with what the node really is. */
+cot_status cot_config_expected(const cot_config *at, const char *what);
+
+/* ---- values; false when the node is no such scalar ---- */
+
+bool cot_config_is_int(const cot_config *config, int64_t *out);
+bool cot_config_is_double(const cot_config *config, double *out);  /* finite */
+bool cot_config_is_bool(const cot_config *config, bool *out);
+bool cot_config_is_number_text(const char *text);                  /* decimal or exponent form, no needless leading zero */
+
+/* ---- building ---- */
+
+/* A node without a parent in the arena, NULL when memory is short. The rest of its fields are zero. */
+cot_config *cot_config_new(cot_arena *arena, cot_config_kind kind, const char *file, int line);
+
+/* Puts `item` at the end of a list, or of a map under `key` (kept). Errors: COT_OUT_OF_MEMORY. */
+cot_status cot_config_append(cot_config *parent, const char *key, cot_config *item);
+
+/* `length` bytes and a NUL in the arena, or NULL. */
+const char *cot_config_intern(cot_arena *arena, const char *text, size_t length);
+
+/* Parses YAML into nodes of `arena`; `depth` levels are above them already. Without `lines` places are named by file only. */
+cot_status cot_config_parse_into(cot_arena *arena, const char *text, size_t length, const char *file, bool lines, int depth,
+                                 cot_config **out);
 
 #endif

@@ -13,6 +13,8 @@ cot_status cot_fail(cot_status status, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
+    for (char *c = line; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';  /* quoted from files: no newline, no terminal codes */
     snprintf(message, sizeof message, "%s", line);
     return status;
 }

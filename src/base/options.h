@@ -44,6 +44,11 @@ typedef struct {
 cot_status cot_options_apply(const cot_option *options, void *state, const cot_config *config);
 void       cot_options_release(const cot_option *options, void *state);  /* frees strings */
 
+/* For people: the default ("0.01", "all"), and what is allowed ("a whole number from 1 to 64", "one of all, chosen"). Both
+ * write at most `bytes`, NUL included; a string without default gives "". */
+void cot_option_describe_default(const cot_option *option, char *out, size_t bytes);
+void cot_option_describe_range(const cot_option *option, char *out, size_t bytes);
+
 /* The nearest of `count` names by edit distance, or NULL when none is near. name_at(context, i) gives the i-th. */
 const char *cot_nearest(const char *name, size_t count, const char *(*name_at)(const void *, size_t), const void *context);
 

@@ -80,6 +80,7 @@ typedef struct block {
 
 struct cot_arena {
     block *newest;
+    size_t peak;  /* most bytes in use at once, so that one block can hold them next time */
 };
 
 enum { SMALLEST_BLOCK = 1 << 16 };
@@ -132,6 +133,7 @@ void *cot_arena_alloc(cot_arena *arena, size_t bytes)
     }
     void *result = b->data + b->used;
     b->used += rounded;
+    if (b->start + b->used > arena->peak) arena->peak = b->start + b->used;
     return result;
 }
 
@@ -163,14 +165,13 @@ size_t cot_arena_capacity(const cot_arena *arena)
 void cot_arena_reset(cot_arena *arena)
 {
     if (!arena->newest) return;
-    if (arena->newest->older) {  /* several blocks: next round gets one that holds them all */
-        const size_t capacity = cot_arena_used(arena);
+    if (arena->newest->older || arena->newest->capacity < arena->peak) {  /* next round gets one block that holds it all */
         while (arena->newest) {
             block *older = arena->newest->older;
             block_destroy(arena->newest);
             arena->newest = older;
         }
-        arena->newest = block_create(capacity, NULL);  /* on failure the next alloc tries again */
+        arena->newest = block_create(arena->peak, NULL);  /* on failure the next alloc tries again */
         return;
     }
     arena->newest->used = 0;

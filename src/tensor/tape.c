@@ -281,18 +281,29 @@ static bool has_gradient(const node *n)
     return false;
 }
 
-static void go_back(cot_tape *tape, node *n)
+static void release_grad(cot_tape *tape, cot_tensor *t)
 {
+    if (!t->grad || t->param) return;
+    pool_release(tape, t->grad);
+    t->grad = NULL;
+}
+
+static void go_back(cot_tape *tape, const node *at)
+{
+    const node copy = *at, *n = &copy;  /* going back may record more nodes (cot_tape_recompute) and move the list */
     tape->where = n->where;
     cot_tape_kind(tape, n->kind);
     for (int i = 0; i < n->count; i++) check(tape, n->outputs[i], n->outputs[i]->grad, "the gradient at the output");
     if (cot_tape_failed(tape)) return;
     n->run(tape, n->saved);
-    for (int i = 0; i < n->count; i++) {
-        if (!n->outputs[i]->grad || n->outputs[i]->param) continue;
-        pool_release(tape, n->outputs[i]->grad);
-        n->outputs[i]->grad = NULL;
-    }
+    for (int i = 0; i < n->count; i++) release_grad(tape, n->outputs[i]);
+}
+
+/* From the newest node down to `first`. */
+static void go_back_to(cot_tape *tape, size_t first)
+{
+    for (size_t i = tape->node_count; i-- > first && !cot_tape_failed(tape);)
+        if (has_gradient(&tape->nodes[i])) go_back(tape, &tape->nodes[i]);
 }
 
 void cot_tape_backward(cot_tape *tape, cot_tensor *scalar, double seed_gradient)
@@ -302,9 +313,75 @@ void cot_tape_backward(cot_tape *tape, cot_tensor *scalar, double seed_gradient)
     if (!grad) return;
     if (scalar->dtype == COT_F64) *(double *)grad = seed_gradient;
     else *(float *)grad = (float)seed_gradient;
-    for (size_t i = tape->node_count; i-- > 0 && !cot_tape_failed(tape);)
-        if (has_gradient(&tape->nodes[i])) go_back(tape, &tape->nodes[i]);
+    go_back_to(tape, 0);
     cot_tape_kind(tape, COT_TIME_OTHER);
+}
+
+/* ---- recomputation ---- */
+
+typedef struct {
+    cot_segment run;
+    void       *context;
+    cot_tensor *in, *out[2];
+} recompute_saved;
+
+/* What was recorded behind this node has gone back already, so the second run's nodes go on top and are dropped at the end. */
+static void recompute_backward(cot_tape *tape, void *saved_)
+{
+    recompute_saved *s = saved_;
+    const size_t mark = cot_arena_mark(tape->arena), first = tape->node_count;
+    cot_tensor *in = cot_tape_wrap(tape, s->in->dtype, s->in->rank, s->in->shape, s->in->data, true), *out[2] = {NULL, NULL};
+    const char *where = tape->where;
+    s->run(tape, s->context, true, in, out);
+    if (cot_tape_failed(tape)) return;
+    for (int i = 0; i < 2; i++)
+        if (out[i]) cot_tape_grad_pass(tape, s->out[i], out[i]);
+    go_back_to(tape, first);
+    cot_tape_grad_pass(tape, in, s->in);
+    release_grad(tape, in);
+    tape->node_count = first;
+    tape->where = where;
+    cot_arena_rewind(tape->arena, mark);
+}
+
+/* Moves the results of the first run from where the arena is rewound to. */
+static void keep_results(cot_tape *tape, size_t mark, cot_tensor *out[2])
+{
+    cot_tensor kept[2];
+    void *copy[2] = {NULL, NULL};
+    const size_t scratch = cot_tape_scratch_mark(tape);
+    for (int i = 0; i < 2; i++) {
+        if (!out[i]) continue;
+        kept[i] = *out[i];
+        const size_t bytes = (size_t)cot_tensor_count(out[i]) * cot_dtype_size(out[i]->dtype);
+        copy[i] = cot_tape_scratch(tape, bytes);
+        if (copy[i]) memcpy(copy[i], out[i]->data, bytes);
+    }
+    cot_arena_rewind(tape->arena, mark);
+    for (int i = 0; i < 2; i++) {
+        if (!copy[i]) continue;
+        out[i] = cot_tape_tensor(tape, kept[i].dtype, kept[i].rank, kept[i].shape, true);
+        if (out[i]->data) memcpy(out[i]->data, copy[i], (size_t)cot_tensor_count(out[i]) * cot_dtype_size(out[i]->dtype));
+    }
+    cot_tape_scratch_release(tape, scratch);
+}
+
+void cot_tape_recompute(cot_tape *tape, cot_segment run, void *context, cot_tensor *in, cot_tensor *out[2])
+{
+    out[0] = out[1] = NULL;
+    if (!tape->record) {
+        run(tape, context, false, in, out);
+        return;
+    }
+    recompute_saved *s = cot_tape_alloc(tape, sizeof *s);
+    const size_t mark = cot_arena_mark(tape->arena);
+    tape->record = false;
+    run(tape, context, false, in, out);
+    tape->record = true;
+    if (cot_tape_failed(tape)) return;
+    keep_results(tape, mark, out);
+    *s = (recompute_saved){run, context, in, {out[0], out[1]}};
+    cot_tape_record(tape, recompute_backward, s, out, out[1] ? 2 : 1);
 }
 
 /* ---- places and times ---- */

@@ -81,6 +81,12 @@ void *cot_tape_grad(cot_tape *tape, cot_tensor *t, bool *accumulate);
  * else it is added. `from` has none afterwards. How a residual stream's gradient travels without copies. */
 void cot_tape_grad_pass(cot_tape *tape, cot_tensor *from, cot_tensor *to);
 
+/* Runs a part of the model without keeping its activations; going back runs it again, with the same random draws, so the
+ * results are the same bits. `run` reads `in` (and parameters), makes out[0] and, if it likes, out[1] (both freshly made tensors;
+ * NULL = none). `context` must live until the reset; `again` tells the second run. Without recording it simply runs. */
+typedef void (*cot_segment)(cot_tape *tape, void *context, bool again, cot_tensor *in, cot_tensor *out[2]);
+void cot_tape_recompute(cot_tape *tape, cot_segment run, void *context, cot_tensor *in, cot_tensor *out[2]);
+
 /* Goes back from a scalar of the real type: its gradient starts at `seed_gradient`. */
 void cot_tape_backward(cot_tape *tape, cot_tensor *scalar, double seed_gradient);
 

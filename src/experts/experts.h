@@ -1,0 +1,34 @@
+/* The expert family: pools that do the work which a routing hands out. */
+#ifndef COT_EXPERTS_EXPERTS_H
+#define COT_EXPERTS_EXPERTS_H
+
+#include "base/family.h"
+#include "layers/build.h"
+#include "routing/routing.h"
+#include "tensor/tape.h"
+
+typedef struct cot_experts cot_experts;
+
+typedef struct cot_experts_ops {
+    cot_member member;
+    size_t     state_size;
+    cot_status (*setup)(cot_experts *experts, const cot_build *build);
+    int64_t    (*count)(const cot_experts *experts);
+    /* residual [T, D] real + sum over a token's kept assignments of gate * expert(x [T, D] act) */
+    cot_tensor *(*forward)(cot_experts *experts, cot_tape *tape, cot_tensor *x, cot_routing *routing, cot_tensor *residual);
+    cot_cost   (*cost)(const cot_experts *experts, double top_k);
+} cot_experts_ops;
+
+struct cot_experts {
+    const cot_experts_ops *ops;
+    void                  *state;
+    cot_build              build;  /* prefix is NULL */
+};
+
+const cot_member *cot_experts_at(size_t index);
+
+/* Makes the pool that spec ({kind: ffn, num_experts: 8, ...}) asks for and declares its parameters under build->prefix. */
+cot_status cot_experts_create(const cot_config *spec, const cot_build *build, cot_experts **out);
+void       cot_experts_destroy(cot_experts *experts);  /* accepts NULL */
+
+#endif

@@ -1,0 +1,59 @@
+/* The feed-forward family: what stands after the mixer in every layer. `dense` is one SwiGLU; `sparse` is a router, a pool of
+ * experts and balance rules. A list of members runs side by side on the same input and adds up. */
+#ifndef COT_LAYERS_FEED_FORWARD_H
+#define COT_LAYERS_FEED_FORWARD_H
+
+#include "base/family.h"
+#include "layers/build.h"
+#include "routing/routing.h"
+#include "tensor/tape.h"
+
+enum { COT_MAX_LOSSES = 1024 };
+
+/* The losses that balance rules add to a step. */
+typedef struct {
+    int         count;
+    cot_tensor *loss[COT_MAX_LOSSES];   /* scalars, each already times its coefficient */
+    const char *kind[COT_MAX_LOSSES];
+    int32_t     layer[COT_MAX_LOSSES];
+} cot_losses;
+
+/* What one forward pass carries past the layers. */
+typedef struct {
+    const int32_t *ids;     /* [T] */
+    const int32_t *first;   /* [T] as in ops/attention.h */
+    int64_t        tokens;
+    cot_losses    *losses;  /* NULL when none are wanted (evaluation) */
+    void (*observe)(void *context, int32_t layer, const cot_routing *routing);  /* (optional) sees every routing */
+    void          *context;
+} cot_pass;
+
+typedef struct cot_feed_forward cot_feed_forward;
+
+typedef struct cot_feed_forward_ops {
+    cot_member member;
+    size_t     state_size;
+    cot_status (*setup)(cot_feed_forward *ffn, const cot_build *build);
+    cot_tensor *(*forward)(cot_feed_forward *ffn, cot_tape *tape, const cot_pass *pass, cot_tensor *x, cot_tensor *residual);
+    cot_cost   (*cost)(const cot_feed_forward *ffn);
+    void       (*teardown)(cot_feed_forward *ffn);  /* (optional) */
+} cot_feed_forward_ops;
+
+struct cot_feed_forward {
+    const cot_feed_forward_ops *ops;
+    void                       *state;
+    cot_build                   build;  /* prefix is NULL */
+};
+
+const cot_member *cot_feed_forward_at(size_t index);
+
+cot_status cot_feed_forward_create(const cot_config *spec, const cot_build *build, cot_feed_forward **out);
+void       cot_feed_forward_destroy(cot_feed_forward *ffn);  /* accepts NULL */
+
+/* The experts and choices of a sparse member; 0 for others. */
+int64_t    cot_feed_forward_num_experts(const cot_feed_forward *ffn);
+
+/* SwiGLU as a part of others: residual + W_down (silu(W_gate x) * (W_up x)), or without residual when it is NULL (then [T, D] real). */
+cot_tensor *cot_swiglu_forward(cot_tape *tape, cot_tensor *x, cot_param *gate_up, cot_param *down, cot_tensor *residual);
+
+#endif

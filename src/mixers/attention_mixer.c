@@ -1,0 +1,105 @@
+/* Grouped-query softmax attention with rotary positions.   [vaswani2017attention], [ainslie2023gqa], [su2021roformer]
+ *
+ * q, k and v are one product: qkv.weight holds their rows one after the other. */
+#include "mixers/mixer.h"
+
+#include "ops/attention.h"
+#include "ops/dropout.h"
+#include "ops/head_norm.h"
+#include "ops/linear.h"
+#include "ops/residual.h"
+
+typedef struct {
+    int64_t num_heads, num_kv_heads, head_dim, sliding_window;
+    double  rope_theta;
+    bool    bias, qk_norm;
+    cot_attention_shape shape;
+    cot_param *qkv, *qkv_bias, *q_norm, *k_norm, *out;
+} attention;
+
+static const cot_option options[] = {
+    COT_OPTION_INT(attention, num_heads, 4, 1, 1024, "query heads"),
+    COT_OPTION_INT(attention, num_kv_heads, 0, 0, 1024, "key and value heads, a divisor of num_heads; 0 = num_heads"),
+    COT_OPTION_INT(attention, head_dim, 0, 0, 1024, "width of a head, even; 0 = hidden_size / num_heads"),
+    COT_OPTION_DOUBLE(attention, rope_theta, 10000, 0, 1e12, "base of the rotary frequencies; 0 = no positions"),
+    COT_OPTION_INT(attention, sliding_window, 0, 0, 1e9, "a token sees itself and the w - 1 tokens before it; 0 = all before it"),
+    COT_OPTION_BOOL(attention, bias, false, "biases on the query, key and value projections"),
+    COT_OPTION_BOOL(attention, qk_norm, false, "RMS norm of each query and key head"),
+    COT_OPTION_END,
+};
+
+static cot_status check_heads(attention *a, int64_t hidden_size)
+{
+    if (!a->num_kv_heads) a->num_kv_heads = a->num_heads;
+    if (!a->head_dim && hidden_size % a->num_heads)
+        return cot_fail(COT_INVALID, "hidden_size %lld is not divisible by num_heads %lld; set head_dim or change one of them", (long long)hidden_size,
+                        (long long)a->num_heads);
+    if (!a->head_dim) a->head_dim = hidden_size / a->num_heads;
+    if (a->num_heads % a->num_kv_heads)
+        return cot_fail(COT_INVALID, "num_heads %lld is not divisible by num_kv_heads %lld", (long long)a->num_heads, (long long)a->num_kv_heads);
+    if (a->head_dim % 2) return cot_fail(COT_INVALID, "head_dim is %lld, expected an even number", (long long)a->head_dim);
+    a->shape = (cot_attention_shape){.num_heads = (int32_t)a->num_heads, .num_kv_heads = (int32_t)a->num_kv_heads, .head_dim = (int32_t)a->head_dim,
+                                     .rope_theta = a->rope_theta, .sliding_window = a->sliding_window};
+    return COT_OK;
+}
+
+static cot_status setup(cot_mixer *mixer, const cot_build *build)
+{
+    attention *a = mixer->state;
+    COT_TRY(check_heads(a, build->hidden_size));
+    const int64_t q = a->num_heads * a->head_dim, kv = a->num_kv_heads * a->head_dim;
+    COT_TRY(cot_build_weight(build, "qkv.weight", 0, q + 2 * kv, build->hidden_size, &a->qkv));
+    a->qkv->spec.row_parts = 3;
+    a->qkv->spec.row_part[0] = q, a->qkv->spec.row_part[1] = kv, a->qkv->spec.row_part[2] = kv;
+    if (a->bias) COT_TRY(cot_build_vector(build, "qkv.bias", q + 2 * kv, COT_INIT_ZERO, &a->qkv_bias));
+    if (a->qk_norm) {
+        COT_TRY(cot_build_vector(build, "q_norm.weight", a->head_dim, COT_INIT_ONE, &a->q_norm));
+        COT_TRY(cot_build_vector(build, "k_norm.weight", a->head_dim, COT_INIT_ONE, &a->k_norm));
+    }
+    return cot_build_weight(build, "out.weight", 0, build->hidden_size, q, &a->out);
+}
+
+static cot_tensor *forward(cot_mixer *mixer, cot_tape *tape, cot_tensor *x, cot_tensor *residual, const int32_t *first, void *sequence)
+{
+    attention *a = mixer->state;
+    const cot_build *build = &mixer->build;
+    cot_tensor *qkv = cot_linear(tape, x, cot_tape_param(tape, a->qkv), a->qkv_bias ? cot_tape_param(tape, a->qkv_bias) : NULL);
+    if (a->qk_norm) qkv = cot_head_norm(tape, qkv, &a->shape, cot_tape_param(tape, a->q_norm), cot_tape_param(tape, a->k_norm), build->norm_eps);
+    cot_tensor *mixed = cot_attention(tape, qkv, &a->shape, first, sequence);
+    cot_tensor *weight = cot_tape_param(tape, a->out);
+    if (build->dropout <= 0 || !cot_tape_training(tape)) return cot_linear_add(tape, mixed, weight, residual);
+    const uint32_t stream = COT_RNG_DROPOUT + 2u * (uint32_t)build->layer;
+    return cot_add(tape, residual, cot_dropout(tape, cot_linear(tape, mixed, weight, NULL), build->dropout, stream));
+}
+
+static cot_status sequence_create(const cot_mixer *mixer, int64_t capacity, cot_mode mode, void **out)
+{
+    const attention *a = mixer->state;
+    cot_kv_state *state = NULL;
+    const cot_status status = cot_kv_state_create(capacity, a->shape.num_kv_heads, a->shape.head_dim, mode, &state);
+    *out = state;
+    return status;
+}
+
+static void sequence_destroy(void *sequence) { cot_kv_state_destroy(sequence); }
+static void sequence_truncate(void *sequence, int64_t length) { cot_kv_state_truncate(sequence, length); }
+
+/* Projections, then scores and weighted values over the context. */
+static cot_cost cost(const cot_mixer *mixer, double context)
+{
+    const attention *a = mixer->state;
+    const double d = (double)mixer->build.hidden_size, q = (double)(a->num_heads * a->head_dim), kv = (double)(a->num_kv_heads * a->head_dim);
+    const double seen = a->sliding_window && (double)a->sliding_window < context ? (double)a->sliding_window : context;
+    return (cot_cost){.flops = 2 * d * (q + 2 * kv) + 2 * q * d + 4 * q * seen};
+}
+
+const cot_mixer_ops cot_mixer_attention = {
+    .member = {"attention", "vaswani2017attention, ainslie2023gqa", "grouped-query softmax attention with rotary positions", options},
+    .state_size = sizeof(attention),
+    .setup = setup,
+    .forward = forward,
+    .sequence_create = sequence_create,
+    .sequence_destroy = sequence_destroy,
+    .sequence_truncate = sequence_truncate,
+    .cost = cost,
+};

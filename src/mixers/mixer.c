@@ -1,0 +1,49 @@
+#include "mixers/mixer.h"
+
+#include "base/fail.h"
+#include "base/memory.h"
+
+#define MIXER(id) extern const cot_mixer_ops cot_mixer_##id;
+#include "mixers/mixers.def"
+#undef MIXER
+
+static const cot_mixer_ops *const mixers[] = {
+#define MIXER(id) &cot_mixer_##id,
+#include "mixers/mixers.def"
+#undef MIXER
+};
+
+const cot_member *cot_mixer_at(size_t index) { return index < sizeof mixers / sizeof *mixers ? &mixers[index]->member : NULL; }
+
+cot_status cot_mixer_create(const cot_config *spec, const cot_build *build, cot_mixer **out)
+{
+    *out = NULL;
+    const cot_member *member;
+    COT_TRY(cot_family_find("mixer", cot_mixer_at, spec, &member));
+    const cot_mixer_ops *ops = (const cot_mixer_ops *)member;
+    cot_mixer *mixer = cot_calloc(sizeof *mixer);
+    if (mixer) mixer->state = cot_calloc(ops->state_size);
+    if (!mixer || !mixer->state) {
+        cot_free(mixer);
+        return cot_fail(COT_OUT_OF_MEMORY, "no memory for mixer '%s'", member->name);
+    }
+    mixer->ops = ops;
+    mixer->build = *build;
+    mixer->build.prefix = NULL;
+    cot_status status = cot_options_apply(member->options, mixer->state, spec);
+    if (status == COT_OK) status = ops->setup(mixer, build);
+    if (status != COT_OK) {
+        cot_mixer_destroy(mixer);
+        return status;
+    }
+    *out = mixer;
+    return COT_OK;
+}
+
+void cot_mixer_destroy(cot_mixer *mixer)
+{
+    if (!mixer) return;
+    cot_options_release(mixer->ops->member.options, mixer->state);
+    cot_free(mixer->state);
+    cot_free(mixer);
+}

@@ -32,7 +32,8 @@ typedef struct {
  * models as a symbol of its own. The lowest order is mixed with the uniform distribution over the vocabulary, so
  * no token has probability zero.
  *   tokens  [count]      in, borrowed; 0 <= id < vocabulary; count < 2^31
- *   starts  [documents]  in, borrowed; index of each document's first token, ascending, starts[0] = 0
+ *   starts  [documents]  in, borrowed; index of each document's first token, ascending, starts[0] = 0 (as
+ *                       cot_corpus_tokens() gives them; documents may be empty)
  *   order   1 to COT_KNESER_NEY_MAX_ORDER
  *
  * About 100 bytes per training token at order 5. The result is the same on every machine.

@@ -141,13 +141,21 @@ static cot_status sequence_check(const sequence *s, int32_t vocabulary)
     if (s->count > INT32_MAX) return cot_fail(COT_INVALID, "%zu tokens; the yardstick takes fewer than 2^31", s->count);
     if (s->starts[0] != 0) return cot_fail(COT_INVALID, "the first document starts at token %zu, expected 0", s->starts[0]);
     for (size_t d = 0; d < s->documents; d++)
-        if (s->starts[d] >= document_end(s, d) || document_end(s, d) > s->count)
+        if (s->starts[d] > document_end(s, d) || document_end(s, d) > s->count)
             return cot_fail(COT_INVALID, "document %zu starts at token %zu and ends at %zu of %zu; starts must ascend", d,
                             s->starts[d], document_end(s, d), s->count);
     for (size_t i = 0; i < s->count; i++)
         if (s->tokens[i] < 0 || s->tokens[i] >= vocabulary)
             return cot_fail(COT_INVALID, "token %zu is %d, outside of a vocabulary of %d", i, (int)s->tokens[i], (int)vocabulary);
     return COT_OK;
+}
+
+/* Every token but the first of each document; documents may be empty. */
+static size_t sequence_scored(const sequence *s)
+{
+    size_t scored = s->count;
+    for (size_t d = 0; d < s->documents; d++) scored -= s->starts[d] < document_end(s, d);
+    return scored;
 }
 
 /* Enters the n-grams of one document; below and here hold the nodes of orders n - 1 and n by position.
@@ -269,7 +277,7 @@ cot_status cot_kneser_ney_create(const int32_t *tokens, size_t count, const size
     if (order < 1 || order > MAX_ORDER) return cot_fail(COT_INVALID, "an n-gram order of %d; expected 1 to %d", order, MAX_ORDER);
     if (vocabulary < 1) return cot_fail(COT_INVALID, "a vocabulary of %d", (int)vocabulary);
     COT_TRY(sequence_check(&s, vocabulary));
-    if (count == documents) return cot_fail(COT_INVALID, "no document has two tokens; there is nothing to count");
+    if (sequence_scored(&s) == 0) return cot_fail(COT_INVALID, "no document has two tokens; there is nothing to count");
     cot_kneser_ney *m = cot_calloc(sizeof *m);
     if (m) {
         m->order = order;
@@ -338,7 +346,7 @@ static void score_document(const cot_kneser_ney *m, const sequence *s, size_t do
     uint32_t before[MAX_ORDER + 1] = {ROOT, BOUNDARY};
     for (size_t n = 2; n <= MAX_ORDER; n++) before[n] = NONE;
     for (size_t i = start; i < end; i++) score_token(m, before, (uint32_t)s->tokens[i], nll + i * order);
-    memset(nll + start * order, 0, order * sizeof *nll);
+    if (start < end) memset(nll + start * order, 0, order * sizeof *nll);
 }
 
 cot_status cot_kneser_ney_nll(const cot_kneser_ney *m, const int32_t *tokens, size_t count, const size_t *starts,
@@ -361,7 +369,7 @@ cot_status cot_kneser_ney_evaluate(const cot_kneser_ney *m, const int32_t *token
     if (!nll) return cot_fail(COT_OUT_OF_MEMORY, "scores of %zu tokens under %zu orders", count, order);
     const cot_status status = cot_kneser_ney_nll(m, tokens, count, starts, documents, nll);
     if (status == COT_OK) {
-        score->tokens = count - documents;
+        score->tokens = sequence_scored(&(sequence){.tokens = tokens, .count = count, .starts = starts, .documents = documents});
         for (size_t i = 0; i < count; i++)
             for (size_t n = 0; n < order; n++) score->nll[n] += nll[i * order + n];
     }

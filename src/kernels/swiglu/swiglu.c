@@ -1,0 +1,3 @@
+#include "kernels/swiglu/swiglu.h"
+
+COT_KERNELS_DEFINE(swiglu)

@@ -43,13 +43,25 @@ static cot_status fail_offset(const reader *r, size_t offset, const char *what)
     return fail_mark(r, mark, what);
 }
 
+/* The byte at a mark, whose column counts characters; NUL past the end. */
+static char byte_at(const reader *r, yaml_mark_t mark)
+{
+    const char *byte = r->text, *end = r->text + r->length;
+    for (size_t line = 0; line < mark.line && byte < end; byte++) line += *byte == '\n';
+    for (size_t column = 0; byte < end; byte++) {
+        const bool starts = ((unsigned char)*byte & 0xC0) != 0x80;  /* not a later byte of a character */
+        if (starts && column++ == mark.column) return *byte;
+    }
+    return '\0';
+}
+
 static cot_status fail_yaml(const reader *r)
 {
     const yaml_parser_t *y = &r->yaml;
     if (y->error == YAML_MEMORY_ERROR) return no_memory(r);
     if (y->error == YAML_READER_ERROR) return fail_offset(r, y->problem_offset, y->problem);
     const yaml_mark_t mark = y->problem_mark;
-    const bool tab = mark.index < r->length && r->text[mark.index] == '\t';
+    const bool tab = byte_at(r, mark) == '\t';
     char what[256];
     snprintf(what, sizeof what, "%s%s%s%s", y->problem ? y->problem : "not YAML", tab ? " (a tab: indent with spaces)" : "",
              y->context ? " " : "", y->context ? y->context : "");
@@ -251,7 +263,8 @@ cot_status cot_config_parse_into(cot_arena *arena, const char *text, size_t leng
     if (!r.file) return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for the configuration", file);
     if (!yaml_parser_initialize(&r.yaml)) return no_memory(&r);
     yaml_parser_set_encoding(&r.yaml, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&r.yaml, (const unsigned char *)text, length);
+    const size_t bom = length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;  /* byte order mark */
+    yaml_parser_set_input_string(&r.yaml, (const unsigned char *)text + bom, length - bom);
     const cot_status status = read_document(&r, depth, out);
     yaml_parser_delete(&r.yaml);
     return status;

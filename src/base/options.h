@@ -18,7 +18,7 @@ typedef struct {
     size_t          offset;    /* of the field in the state */
     double          number;    /* default: number, bool as 0/1, index of a choice */
     const char     *text;      /* default of a string; the choices of a choice, separated by '|' */
-    double          min, max;  /* both ends allowed */
+    double          min, max;  /* both ends allowed; -HUGE_VAL, HUGE_VAL = no limit */
     const char     *help;
 } cot_option;
 

@@ -1,0 +1,3 @@
+#include "kernels/update/update.h"
+
+COT_KERNELS_DEFINE(update)

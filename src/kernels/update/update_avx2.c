@@ -1,0 +1,3 @@
+#define COT_ISA avx2
+#define COT_BODY "kernels/update/update_body.h"
+#include "kernels/instantiate.h"

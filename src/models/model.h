@@ -1,0 +1,54 @@
+/* The model family and what training, evaluation and generation ask of a model. */
+#ifndef COT_MODELS_MODEL_H
+#define COT_MODELS_MODEL_H
+
+#include <coterie/model.h>
+
+#include "base/family.h"
+#include "layers/feed_forward.h"
+#include "mixers/mixer.h"
+#include "tensor/tape.h"
+
+typedef struct cot_layer {
+    char              name[32];          /* "layers.3" */
+    char              ffn_name[32];      /* "layers.3.ffn", for messages */
+    cot_mixer        *mixer;
+    cot_feed_forward *ffn[4];            /* side by side */
+    int               ffn_count;
+    cot_param        *mixer_norm, *ffn_norm;
+} cot_layer;
+
+typedef struct cot_model_ops {
+    cot_member member;
+    size_t     state_size;
+    cot_status (*setup)(cot_model *model);
+    void       (*teardown)(cot_model *model);
+    /* The state after the last norm, [T, D] act. sequences: one per layer (mixers' states), or NULL. */
+    cot_tensor *(*hidden)(cot_model *model, cot_tape *tape, const cot_pass *pass, void **sequences, bool recompute);
+} cot_model_ops;
+
+struct cot_model {
+    const cot_model_ops *ops;
+    void                *state;
+    cot_config          *section;
+    cot_params          *params;
+    int64_t              vocab_size, context, hidden_size, num_layers;
+    cot_layer           *layers;         /* [num_layers] */
+    cot_param           *embed, *head;   /* head == embed when tied */
+    double               norm_eps;
+};
+
+const cot_member *cot_model_at(size_t index);
+
+/* As cot_model_create() with the element type of the parameters: COT_F32, or COT_F64 for tests. */
+cot_status cot_model_create_as(const cot_config *section, int64_t vocab_size, int64_t context, cot_dtype real, cot_model **out);
+
+/* Logits [T, V] real of hidden states [T, D] act. */
+cot_tensor *cot_model_logits(cot_model *model, cot_tape *tape, cot_tensor *hidden);
+
+/* One state per layer for generation with room for `capacity` tokens. */
+cot_status cot_model_sequences_create(const cot_model *model, int64_t capacity, cot_mode mode, void ***out);
+void       cot_model_sequences_destroy(const cot_model *model, void **sequences);
+void       cot_model_sequences_truncate(const cot_model *model, void **sequences, int64_t length);
+
+#endif

@@ -1,0 +1,141 @@
+#include "training/optimizers/optimizer.h"
+
+#include <fnmatch.h>
+#include <string.h>
+
+#include "base/fail.h"
+
+#define OPTIMIZER(id) extern const cot_optimizer_ops cot_optimizer_##id;
+#include "training/optimizers/optimizers.def"
+#undef OPTIMIZER
+
+static const cot_optimizer_ops *const optimizers[] = {
+#define OPTIMIZER(id) &cot_optimizer_##id,
+#include "training/optimizers/optimizers.def"
+#undef OPTIMIZER
+};
+
+const cot_member *cot_optimizer_at(size_t index) { return index < sizeof optimizers / sizeof *optimizers ? &optimizers[index]->member : NULL; }
+
+typedef struct {
+    char   *match;
+    double  lr_scale, weight_decay;
+    bool    frozen;
+} group;
+
+static const cot_option group_options[] = {
+    COT_OPTION_STRING(group, match, "", "pattern of parameter names, as the shell's: * and ?"),
+    COT_OPTION_DOUBLE(group, lr_scale, 1, 0, 1e6, "learning rate of these, times the optimizer's"),
+    COT_OPTION_DOUBLE(group, weight_decay, -1, -1, 10, "their weight decay; -1 = the optimizer's"),
+    COT_OPTION_BOOL(group, frozen, false, "leave them as they are"),
+    COT_OPTION_END,
+};
+
+static cot_status apply_groups(const cot_config *groups, cot_slots *slots, bool *frozen)
+{
+    for (size_t i = 0; i < cot_config_size(groups); i++) {
+        group g = {0};
+        COT_TRY(cot_options_apply(group_options, &g, cot_config_at(groups, i)));
+        if (fnmatch(g.match, slots->param->name, 0) == 0) {
+            slots->lr_scale = g.lr_scale;
+            if (g.weight_decay >= 0) slots->weight_decay = g.weight_decay;
+            *frozen = g.frozen;
+        }
+        cot_options_release(group_options, &g);
+    }
+    return COT_OK;
+}
+
+static cot_status take_params(cot_optimizer *o, cot_params *params)
+{
+    const cot_optimizer_common *common = o->state;
+    o->slots = cot_calloc(cot_params_count(params) * sizeof *o->slots);
+    if (!o->slots) return cot_fail(COT_OUT_OF_MEMORY, "no memory for an optimizer");
+    for (size_t i = 0; i < cot_params_count(params); i++) {
+        cot_param *param = cot_params_at(params, i);
+        if (param->spec.update == COT_UPDATE_BUFFER) continue;
+        cot_slots *slots = &o->slots[o->count];
+        *slots = (cot_slots){.param = param, .lr_scale = 1, .weight_decay = param->spec.no_decay ? 0 : common->weight_decay};
+        bool frozen = param->frozen;
+        COT_TRY(apply_groups(common->groups, slots, &frozen));
+        param->frozen = frozen;
+        if (frozen) continue;
+        o->ops->declare(o, slots);
+        o->count++;
+    }
+    return COT_OK;
+}
+
+static size_t slot_bytes(const cot_slots *slots, int j)
+{
+    const size_t bytes = (size_t)slots->slot_size[j] * cot_dtype_size(slots->param->value.dtype);
+    return (bytes + COT_ALIGNMENT - 1) / COT_ALIGNMENT * COT_ALIGNMENT;
+}
+
+static cot_status allocate_slots(cot_optimizer *o)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < o->count; i++)
+        for (int j = 0; j < COT_MAX_SLOTS; j++) bytes += slot_bytes(&o->slots[i], j);
+    o->memory = cot_calloc(bytes);
+    if (!o->memory) return cot_fail(COT_OUT_OF_MEMORY, "no memory for an optimizer state of %.1f MB", (double)bytes / 1e6);
+    char *next = o->memory;
+    for (size_t i = 0; i < o->count; i++)
+        for (int j = 0; j < COT_MAX_SLOTS; j++) {
+            if (!o->slots[i].slot_size[j]) continue;
+            o->slots[i].slot[j] = next;
+            next += slot_bytes(&o->slots[i], j);
+        }
+    return COT_OK;
+}
+
+static cot_status setup(cot_optimizer *o, const cot_config *spec, cot_params *params)
+{
+    o->state = cot_calloc(o->ops->state_size);
+    if (!o->state) return cot_fail(COT_OUT_OF_MEMORY, "no memory for an optimizer");
+    COT_TRY(cot_options_apply(o->ops->member.options, o->state, spec));
+    COT_TRY(cot_tape_create(cot_params_dtype(params) == COT_F64 ? COT_MODE_F64 : COT_MODE_F32, &o->tape));
+    COT_TRY(take_params(o, params));
+    return allocate_slots(o);
+}
+
+cot_status cot_optimizer_create(const cot_config *spec, cot_params *params, cot_optimizer **out)
+{
+    *out = NULL;
+    const cot_member *member;
+    COT_TRY(cot_family_find("optimizer", cot_optimizer_at, spec, &member));
+    cot_optimizer *o = cot_calloc(sizeof *o);
+    if (!o) return cot_fail(COT_OUT_OF_MEMORY, "no memory for an optimizer");
+    o->ops = (const cot_optimizer_ops *)member;
+    const cot_status status = setup(o, spec, params);
+    if (status != COT_OK) {
+        cot_optimizer_destroy(o);
+        return status;
+    }
+    *out = o;
+    return COT_OK;
+}
+
+void cot_optimizer_destroy(cot_optimizer *o)
+{
+    if (!o) return;
+    if (o->state) cot_options_release(o->ops->member.options, o->state);
+    cot_tape_destroy(o->tape);
+    cot_free(o->state);
+    cot_free(o->slots);
+    cot_free(o->memory);
+    cot_free(o);
+}
+
+void cot_optimizer_step(cot_optimizer *o, double lr_factor, int64_t step, double grad_scale)
+{
+    const double lr = cot_optimizer_lr(o) * lr_factor;
+    cot_tape_reset(o->tape, false, false, 0, 0);
+    for (size_t i = 0; i < o->count; i++) {
+        cot_slots *slots = &o->slots[i];
+        o->ops->update(o, o->tape, slots, lr * slots->lr_scale, step, grad_scale);
+        slots->param->version++;
+    }
+}
+
+double cot_optimizer_lr(const cot_optimizer *o) { return ((const cot_optimizer_common *)o->state)->lr; }

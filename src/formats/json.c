@@ -1,0 +1,44 @@
+#include "formats/json.h"
+
+#include <stdio.h>
+
+#include "base/fail.h"
+#include "base/memory.h"
+#include "formats/file.h"
+
+void cot_json_error_line(const json_error_t *error, char *line, size_t size)
+{
+    snprintf(line, size, "%s", error->text);
+    for (char *c = line; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = ' ';
+}
+
+cot_status cot_json_parse(const char *text, size_t bytes, const char *file, json_t **out)
+{
+    json_error_t error;
+    *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
+    if (*out) return COT_OK;
+    char line[JSON_ERROR_TEXT_LENGTH];
+    cot_json_error_line(&error, line, sizeof line);
+    if (json_error_code(&error) == json_error_out_of_memory) return cot_fail(COT_OUT_OF_MEMORY, "'%s': no memory to parse it", file);
+    return cot_fail(COT_FORMAT, "'%s', line %d, column %d: not JSON: %s", file, error.line, error.column, line);
+}
+
+cot_status cot_json_read(const char *path, size_t limit, json_t **out)
+{
+    *out = NULL;
+    char  *text;
+    size_t bytes;
+    COT_TRY(cot_file_read(path, limit, &text, &bytes));
+    const cot_status status = cot_json_parse(text, bytes, path, out);
+    cot_free(text);
+    return status;
+}
+
+const char *cot_json_kind(const json_t *value)
+{
+    static const char *const kinds[] = {
+        [JSON_OBJECT] = "a map", [JSON_ARRAY] = "a list", [JSON_STRING] = "a string", [JSON_INTEGER] = "a whole number",
+        [JSON_REAL] = "a number", [JSON_TRUE] = "true", [JSON_FALSE] = "false", [JSON_NULL] = "null"};
+    return value ? kinds[json_typeof(value)] : "absent";
+}

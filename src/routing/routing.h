@@ -22,7 +22,7 @@ typedef struct {
     cot_tensor *noise_std;    /* [T, E] real, differentiable; NULL without noise (evaluation) */
     const void *noise;        /* [T, E] real; the standard normal draws used; NULL without noise */
 
-    int64_t     capacity;     /* slots per expert; 0 = dropless */
+    int64_t     capacity;     /* slots per expert; -1 = dropless */
     int64_t     dropped;      /* assignments with slot -1 */
 
     /* The same list grouped by expert, dropped ones left out; made by cot_routing_group(). */

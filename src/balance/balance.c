@@ -1,0 +1,46 @@
+#include "balance/balance.h"
+
+#include "base/fail.h"
+#include "base/memory.h"
+
+#define BALANCE(id) extern const cot_balance_ops cot_balance_##id;
+#include "balance/balance.def"
+#undef BALANCE
+
+static const cot_balance_ops *const rules[] = {
+#define BALANCE(id) &cot_balance_##id,
+#include "balance/balance.def"
+#undef BALANCE
+};
+
+const cot_member *cot_balance_at(size_t index) { return index < sizeof rules / sizeof *rules ? &rules[index]->member : NULL; }
+
+cot_status cot_balance_create(const cot_config *spec, cot_balance **out)
+{
+    *out = NULL;
+    const cot_member *member;
+    COT_TRY(cot_family_find("balance rule", cot_balance_at, spec, &member));
+    const cot_balance_ops *ops = (const cot_balance_ops *)member;
+    cot_balance *rule = cot_calloc(sizeof *rule);
+    if (rule) rule->state = cot_calloc(ops->state_size);
+    if (!rule || !rule->state) {
+        cot_free(rule);
+        return cot_fail(COT_OUT_OF_MEMORY, "no memory for balance rule '%s'", member->name);
+    }
+    rule->ops = ops;
+    const cot_status status = cot_options_apply(member->options, rule->state, spec);
+    if (status != COT_OK) {
+        cot_balance_destroy(rule);
+        return status;
+    }
+    *out = rule;
+    return COT_OK;
+}
+
+void cot_balance_destroy(cot_balance *rule)
+{
+    if (!rule) return;
+    cot_options_release(rule->ops->member.options, rule->state);
+    cot_free(rule->state);
+    cot_free(rule);
+}

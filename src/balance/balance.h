@@ -1,0 +1,42 @@
+/* The balance family: what keeps the pool of experts evenly used. A rule reads a routing and returns a loss. */
+#ifndef COT_BALANCE_BALANCE_H
+#define COT_BALANCE_BALANCE_H
+
+#include "base/family.h"
+#include "routing/routing.h"
+#include "tensor/tape.h"
+
+typedef struct cot_balance cot_balance;
+
+typedef struct cot_balance_ops {
+    cot_member member;      /* its options include COT_BALANCE_OPTIONS(default) */
+    size_t     state_size;  /* of the member's own struct, which starts with a cot_balance_common */
+    /* A real scalar on the tape, already times coef. The routing is as the router left it: capacity does not matter. */
+    cot_tensor *(*loss)(const cot_balance *rule, cot_tape *tape, const cot_routing *routing);
+} cot_balance_ops;
+
+/* What every rule's state starts with. */
+typedef struct {
+    double coef;
+} cot_balance_common;
+
+#define COT_BALANCE_OPTIONS(value) COT_OPTION_DOUBLE(cot_balance_common, coef, value, 0, 1e6, "weight of this loss")
+
+struct cot_balance {
+    const cot_balance_ops *ops;
+    void                  *state;
+};
+
+const cot_member *cot_balance_at(size_t index);
+
+/* Makes the rule that spec ({kind: aux, coef: 0.01, ...}) asks for. */
+cot_status cot_balance_create(const cot_config *spec, cot_balance **out);
+void       cot_balance_destroy(cot_balance *rule);  /* accepts NULL */
+
+static inline cot_tensor *cot_balance_loss(const cot_balance *rule, cot_tape *tape, const cot_routing *routing)
+{
+    return rule->ops->loss(rule, tape, routing);
+}
+static inline double cot_balance_coef(const cot_balance *rule) { return ((const cot_balance_common *)rule->state)->coef; }
+
+#endif

@@ -1,0 +1,3 @@
+#include "kernels/gating/gating.h"
+
+COT_KERNELS_DEFINE(gating)

@@ -1,0 +1,152 @@
+/* Included once per mode; see kernels.h. */
+#include "kernels/gating/gating.h"
+
+static real K(row_max)(int64_t e, const real *h)
+{
+    real m = -(real)INFINITY;
+#pragma omp simd reduction(max : m)
+    for (int64_t i = 0; i < e; i++) m = h[i] > m ? h[i] : m;
+    return m;
+}
+
+/* out = exp(h - m), exactly 0 where h is masked; returns the sum. */
+static real K(row_exp)(int64_t e, const real *h, real m, real *out)
+{
+    real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < e; i++) {
+        const real v = EXP(h[i] - m);
+        out[i] = h[i] == -(real)INFINITY ? (real)0 : v;
+        sum += out[i];
+    }
+    return sum;
+}
+
+static void K(softmax)(int64_t r0, int64_t r1, int64_t e, const void *h_, void *p_)
+{
+    for (int64_t r = r0; r < r1; r++) {
+        const real *h = (const real *)h_ + r * e;
+        real *p = (real *)p_ + r * e;
+        const real sum = K(row_exp)(e, h, K(row_max)(e, h), p);
+        const real divisor = sum == (real)0 ? (real)1 : sum;
+#pragma omp simd
+        for (int64_t i = 0; i < e; i++) p[i] /= divisor;
+    }
+}
+
+static void K(softmax_backward)(int64_t r0, int64_t r1, int64_t e, const void *p_, const void *dp_, void *dh_, bool accumulate)
+{
+    for (int64_t r = r0; r < r1; r++) {
+        const real *p = (const real *)p_ + r * e, *dp = (const real *)dp_ + r * e;
+        real *dh = (real *)dh_ + r * e, mean = 0;
+#pragma omp simd reduction(+ : mean)
+        for (int64_t i = 0; i < e; i++) mean += p[i] * dp[i];
+        if (accumulate) {
+#pragma omp simd
+            for (int64_t i = 0; i < e; i++) dh[i] += p[i] * (dp[i] - mean);
+        } else {
+#pragma omp simd
+            for (int64_t i = 0; i < e; i++) dh[i] = p[i] * (dp[i] - mean);
+        }
+    }
+}
+
+/* The sum of exp(h - m) over unmasked entries. */
+static real K(row_exp_sum)(int64_t e, const real *h, real m)
+{
+    real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < e; i++) {
+        const real v = EXP(h[i] - m);
+        sum += h[i] == -(real)INFINITY ? (real)0 : v;
+    }
+    return sum;
+}
+
+static void K(log_sum_exp)(int64_t r0, int64_t r1, int64_t e, const void *h_, void *lse_)
+{
+    real *lse = lse_;
+    for (int64_t r = r0; r < r1; r++) {
+        const real *h = (const real *)h_ + r * e;
+        const real m = K(row_max)(e, h), sum = K(row_exp_sum)(e, h, m);
+        lse[r] = sum == (real)0 ? -(real)INFINITY : m + (real)log((double)sum);
+    }
+}
+
+static void K(z_backward)(int64_t r0, int64_t r1, int64_t e, double factor, const void *h_, const void *lse_, void *dh_, bool accumulate)
+{
+    const real *lse = lse_;
+    for (int64_t r = r0; r < r1; r++) {
+        const real *h = (const real *)h_ + r * e;
+        real *dh = (real *)dh_ + r * e;
+        const real m = K(row_max)(e, h), sum = K(row_exp_sum)(e, h, m);
+        const real scale = sum == (real)0 ? (real)0 : (real)(factor * (double)lse[r]) / sum;
+#pragma omp simd
+        for (int64_t i = 0; i < e; i++) {
+            const real v = scale * EXP(h[i] - m);
+            dh[i] = (accumulate ? dh[i] : (real)0) + (h[i] == -(real)INFINITY ? (real)0 : v);
+        }
+    }
+}
+
+/* Keeps the best k so far in order; a newcomer must be strictly larger than what it passes, so ties stay with the lower index. */
+static void K(row_top_k)(int64_t e, int64_t k, const real *h, int32_t *chosen)
+{
+    for (int64_t i = 0; i < e; i++) {
+        const real v = h[i] == h[i] ? h[i] : -(real)INFINITY;
+        int64_t place = i < k ? i : k;
+        while (place > 0) {
+            const real other = h[chosen[place - 1]];
+            if (!(v > (other == other ? other : -(real)INFINITY))) break;
+            if (place < k) chosen[place] = chosen[place - 1];
+            place--;
+        }
+        if (place < k) chosen[place] = (int32_t)i;
+    }
+}
+
+static int64_t K(top_k)(int64_t r0, int64_t r1, int64_t e, int64_t k, const void *h_, int32_t *chosen)
+{
+    int64_t bad = 0;
+    for (int64_t r = r0; r < r1; r++) {
+        const real *h = (const real *)h_ + r * e;
+        K(row_top_k)(e, k, h, chosen + r * k);
+        int32_t row_bad = 0;
+#pragma omp simd reduction(+ : row_bad)
+        for (int64_t i = 0; i < e; i++) row_bad += !(h[i] < (real)INFINITY);
+        bad += row_bad;
+    }
+    return bad;
+}
+
+static void K(column_sum)(int64_t r0, int64_t r1, int64_t e, const void *x_, double *sum)
+{
+    for (int64_t r = r0; r < r1; r++) {
+        const real *x = (const real *)x_ + r * e;
+#pragma omp simd
+        for (int64_t i = 0; i < e; i++) sum[i] += (double)x[i];
+    }
+}
+
+/* With q the largest probability and m its logit, -ln p_i = (m - h_i) - ln q: one logarithm a row, nothing cancels. */
+static double K(entropy)(int64_t r0, int64_t r1, int64_t e, const void *h_, const void *p_)
+{
+    double total = 0;
+    for (int64_t r = r0; r < r1; r++) {
+        const real *h = (const real *)h_ + r * e, *p = (const real *)p_ + r * e;
+        const real m = K(row_max)(e, h);
+        real sum = 0, mass = 0, largest = 0;
+#pragma omp simd reduction(+ : sum, mass) reduction(max : largest)
+        for (int64_t i = 0; i < e; i++) {
+            sum += p[i] > (real)0 ? p[i] * (m - h[i]) : (real)0;
+            mass += p[i];
+            largest = p[i] > largest ? p[i] : largest;
+        }
+        if (largest > (real)0) total += (double)sum - (double)mass * log((double)largest);
+    }
+    return total;
+}
+
+const cot_gating_kernels K(cot_gating) = {
+    K(softmax), K(softmax_backward), K(log_sum_exp), K(z_backward), K(top_k), K(column_sum), K(entropy),
+};

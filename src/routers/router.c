@@ -1,0 +1,127 @@
+#include "routers/router.h"
+
+#include <string.h>
+
+#include "base/config_tree.h"
+#include "base/fail.h"
+#include "base/memory.h"
+#include "ops/round_bf16.h"
+#include "ops/router_linear.h"
+#include "ops/softmax.h"
+#include "ops/top_k_rows.h"
+
+#define ROUTER(id) extern const cot_router_ops cot_router_##id;
+#include "routers/routers.def"
+#undef ROUTER
+
+static const cot_router_ops *const routers[] = {
+#define ROUTER(id) &cot_router_##id,
+#include "routers/routers.def"
+#undef ROUTER
+};
+
+enum { LISTED = sizeof routers / sizeof *routers, REGISTERED_MAX = 64 };
+
+static const cot_router_ops *registered[REGISTERED_MAX];
+static size_t                registered_count;
+
+const cot_member *cot_router_at(size_t index)
+{
+    if (index < LISTED) return &routers[index]->member;
+    return index - LISTED < registered_count ? &registered[index - LISTED]->member : NULL;
+}
+
+cot_status cot_router_register(const cot_router_ops *ops)
+{
+    const cot_member *member;
+    for (size_t i = 0; (member = cot_router_at(i)) != NULL; i++)
+        if (strcmp(member->name, ops->member.name) == 0) return cot_fail(COT_INVALID, "there is a router '%s' already", member->name);
+    if (registered_count == REGISTERED_MAX) return cot_fail(COT_INVALID, "router '%s' is one too many, expected at most %d", ops->member.name, REGISTERED_MAX);
+    registered[registered_count++] = ops;
+    return COT_OK;
+}
+
+cot_status cot_router_create(const cot_config *spec, int64_t num_experts, const cot_build *build, cot_router **out)
+{
+    *out = NULL;
+    const cot_member *member;
+    COT_TRY(cot_family_find("router", cot_router_at, spec, &member));
+    const cot_router_ops *ops = (const cot_router_ops *)member;
+    cot_router *r = cot_calloc(sizeof *r);
+    if (r) r->state = cot_calloc(ops->state_size);
+    if (!r || !r->state) {
+        cot_free(r);
+        return cot_fail(COT_OUT_OF_MEMORY, "no memory for router '%s'", member->name);
+    }
+    r->ops = ops;
+    r->num_experts = num_experts;
+    r->build = *build;
+    r->build.prefix = NULL;
+    cot_status status = cot_options_apply(member->options, r->state, spec);
+    if (status == COT_OK) status = ops->setup(r, build);
+    if (status == COT_OK && r->top_k > num_experts)
+        status = cot_config_fail(cot_config_get(spec, "top_k") ? cot_config_get(spec, "top_k") : spec,
+                                 "asks router '%s' for %lld experts per token, expected at most num_experts = %lld", member->name,
+                                 (long long)r->top_k, (long long)num_experts);
+    if (status != COT_OK) {
+        cot_router_destroy(r);
+        return status;
+    }
+    *out = r;
+    return COT_OK;
+}
+
+void cot_router_destroy(cot_router *r)
+{
+    if (!r) return;
+    if (r->ops->teardown) r->ops->teardown(r);
+    cot_options_release(r->ops->member.options, r->state);
+    cot_free(r->state);
+    cot_free(r);
+}
+
+void cot_router_run(cot_router *r, cot_tape *tape, const cot_route_input *in, cot_routing *out)
+{
+    cot_scores scores = {0};
+    r->ops->score(r, tape, in, &scores);
+    r->ops->select(r, tape, in, &scores, out);
+}
+
+/* ---- for members ---- */
+
+cot_status cot_router_add_weight(cot_router *r, const cot_build *build, const char *name, bool zero, cot_param **out)
+{
+    if (!build->params) return COT_OK;
+    COT_TRY(cot_build_weight(build, name, 0, r->num_experts, build->hidden_size, out));
+    if (zero) (*out)->spec.init = (cot_init){COT_INIT_ZERO, 0};
+    return COT_OK;
+}
+
+cot_tensor *cot_router_round(const cot_router *r, cot_tape *tape, cot_tensor *t)
+{
+    const cot_router_common *common = r->state;
+    return common->router_dtype == COT_ROUTER_BF16 ? cot_round_bf16(tape, t) : t;
+}
+
+cot_tensor *cot_router_logits(const cot_router *r, cot_tape *tape, cot_tensor *x, cot_param *weight)
+{
+    return cot_router_linear(tape, cot_router_round(r, tape, x), cot_router_round(r, tape, cot_tape_param(tape, weight)));
+}
+
+void cot_router_choose(const cot_router *r, cot_tape *tape, cot_tensor *clean, cot_tensor *ranked, cot_routing *out)
+{
+    const int64_t tokens = cot_tensor_rows(clean), k = r->top_k, assignments = tokens * k;
+    *out = (cot_routing){.experts = r->num_experts, .top_k = k, .logits = ranked, .clean_logits = clean, .capacity = -1};
+    out->probs = cot_router_round(r, tape, cot_softmax(tape, clean));
+    out->token = cot_tape_alloc(tape, (size_t)assignments * sizeof *out->token);
+    out->expert = cot_tape_alloc(tape, (size_t)assignments * sizeof *out->expert);
+    out->slot = cot_tape_alloc(tape, (size_t)assignments * sizeof *out->slot);
+    if (cot_tape_failed(tape)) return;
+    cot_top_k_rows(tape, ranked, k, out->expert);
+    for (int64_t a = 0; a < assignments; a++) {
+        out->token[a] = (int32_t)(a / k);
+        out->slot[a] = 0;
+    }
+    out->tokens = tokens;
+    out->assignments = assignments;
+}

@@ -1,0 +1,101 @@
+/* The router family: who decides which token goes to which expert, and with what weight.
+ *
+ * A router works in two steps, so that the router lab, tests and other sources of scores can enter between them: score() makes
+ * logits from tokens, select() makes a routing from logits. It writes forward maths only; operations know their gradients. */
+#ifndef COT_ROUTERS_ROUTER_H
+#define COT_ROUTERS_ROUTER_H
+
+#include "base/family.h"
+#include "layers/build.h"
+#include "routing/routing.h"
+#include "tensor/tape.h"
+
+typedef struct cot_router cot_router;
+
+/* What a router may look at besides its parameters. Training flag, seed and step are the tape's. */
+typedef struct {
+    int64_t        tokens;  /* T */
+    cot_tensor    *x;       /* [T, D] act; NULL in the lab, where score() is not called */
+    const int32_t *ids;     /* [T] token ids, or NULL */
+    const int32_t *first;   /* [T] the row at which a token's document starts, or NULL */
+    const void    *noise;   /* [T, E] real draws in place of the router's own, or NULL */
+} cot_route_input;
+
+typedef struct {
+    cot_tensor *logits;         /* [T, E] real, before noise; minus infinity = masked */
+    cot_tensor *raw_noise_std;  /* [T, E] real, the scale of the noise before its softplus; NULL where the router has none */
+} cot_scores;
+
+/* Traits, true of the default options. Tests and warnings go by them. */
+enum {
+    COT_ROUTER_FIXED_K = 1u << 0,            /* every token has the same number of choices */
+    COT_ROUTER_CAUSAL = 1u << 1,             /* a token's choices do not depend on later tokens */
+    COT_ROUTER_TOKEN_EQUIVARIANT = 1u << 2,  /* permuting tokens permutes the outcome (noise aside) */
+    COT_ROUTER_EXPERT_EQUIVARIANT = 1u << 3, /* so does permuting experts, away from ties */
+    COT_ROUTER_UNIT_GATES = 1u << 4,         /* the gates of a token sum to one */
+    COT_ROUTER_NOISY = 1u << 5,              /* draws noise on logits while training */
+};
+
+typedef struct cot_router_ops {
+    cot_member member;      /* its options include COT_ROUTER_OPTIONS */
+    uint32_t   traits;
+    size_t     state_size;  /* of the member's own struct, which starts with a cot_router_common */
+    /* Sets r->top_k and declares parameters. */
+    cot_status (*setup)(cot_router *r, const cot_build *build);
+    void (*score)(cot_router *r, cot_tape *tape, const cot_route_input *in, cot_scores *out);
+    void (*select)(cot_router *r, cot_tape *tape, const cot_route_input *in, const cot_scores *scores, cot_routing *out);
+    void (*teardown)(cot_router *r);  /* (optional) frees what setup() took */
+} cot_router_ops;
+
+/* What every router's state starts with. */
+typedef struct {
+    int32_t router_dtype;  /* cot_router_dtype */
+} cot_router_common;
+
+typedef enum { COT_ROUTER_F32, COT_ROUTER_BF16 } cot_router_dtype;
+
+#define COT_ROUTER_OPTIONS                                                                                                     \
+    COT_OPTION_CHOICE(cot_router_common, router_dtype, COT_ROUTER_F32, "f32|bf16",                                             \
+                      "precision of the router's input, logits and probabilities; bf16 rounds them, to see what it costs")
+
+struct cot_router {
+    const cot_router_ops *ops;
+    void                 *state;
+    int64_t               num_experts;
+    int64_t               top_k;   /* choices per token */
+    cot_build             build;   /* prefix is NULL */
+};
+
+const cot_member *cot_router_at(size_t index);
+
+/* Adds a router from outside the tree to the list; ops is kept. Call it from one thread before routers are made.
+ *
+ * Errors   COT_INVALID for a name that is taken, or beyond 64 such routers. */
+cot_status cot_router_register(const cot_router_ops *ops);
+
+/* Makes the router that spec ({kind: top_k, ...}) asks for; its parameters are declared as build->prefix.router.NAME. build->params NULL (the
+ * lab): nothing is declared and score() must not be called.
+ *
+ * Errors   those of cot_family_find and cot_options_apply; COT_INVALID when top_k > num_experts. */
+cot_status cot_router_create(const cot_config *spec, int64_t num_experts, const cot_build *build, cot_router **out);
+void       cot_router_destroy(cot_router *r);  /* accepts NULL */
+
+/* Both steps. `out` has no slots yet: cot_capacity_apply() fills them. */
+void cot_router_run(cot_router *r, cot_tape *tape, const cot_route_input *in, cot_routing *out);
+
+/* ---- for members ---- */
+
+/* Declares a weight [E, D] named "router.weight" or the like: initialised as the model says, or with zeros. */
+cot_status cot_router_add_weight(cot_router *r, const cot_build *build, const char *name, bool zero, cot_param **out);
+
+/* x W^T in the router's precision. */
+cot_tensor *cot_router_logits(const cot_router *r, cot_tape *tape, cot_tensor *x, cot_param *weight);
+
+/* t as the router's precision sees it: t itself, or rounded to bf16. */
+cot_tensor *cot_router_round(const cot_router *r, cot_tape *tape, cot_tensor *t);
+
+/* Starts a routing of r->top_k choices per token: the largest of `ranked`, with expert and token filled, and clean_logits and probs
+ * from `clean`. The gate is left to the caller. On failure of the tape the routing is empty. */
+void cot_router_choose(const cot_router *r, cot_tape *tape, cot_tensor *clean, cot_tensor *ranked, cot_routing *out);
+
+#endif

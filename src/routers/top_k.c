@@ -1,0 +1,58 @@
+/* Top-k: every token goes to the k experts with the largest logits.
+ *
+ *   softmax: all, norm_topk_prob: true     gates = probabilities over all experts, divided by the sum of the chosen (Mixtral, Qwen3-MoE)
+ *   softmax: all, norm_topk_prob: false    gates = those probabilities as they are (OLMoE, Qwen2-MoE)
+ *   softmax: chosen                        gates = softmax over the chosen logits: the same numbers as the first
+ *
+ * [jiang2024mixtral], section 2.1; [muennighoff2024olmoe]. */
+#include "ops/gate.h"
+#include "routers/router.h"
+
+typedef struct {
+    cot_router_common common;
+    int64_t           top_k;
+    int32_t           softmax;  /* 0 over all experts, 1 over the chosen */
+    bool              norm_topk_prob;
+    cot_param        *weight;
+} top_k;
+
+static const cot_option options[] = {
+    COT_OPTION_INT(top_k, top_k, 2, 1, 4096, "experts per token"),
+    COT_OPTION_CHOICE(top_k, softmax, 0, "all|chosen", "gates are a softmax over all experts or over the chosen ones"),
+    COT_OPTION_BOOL(top_k, norm_topk_prob, true, "with softmax: all, divide the chosen probabilities by their sum"),
+    COT_ROUTER_OPTIONS,
+    COT_OPTION_END,
+};
+
+static cot_status setup(cot_router *r, const cot_build *build)
+{
+    top_k *s = r->state;
+    r->top_k = s->top_k;
+    return cot_router_add_weight(r, build, "router.weight", false, &s->weight);
+}
+
+static void score(cot_router *r, cot_tape *tape, const cot_route_input *in, cot_scores *out)
+{
+    const top_k *s = r->state;
+    out->logits = cot_router_logits(r, tape, in->x, s->weight);
+}
+
+static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, const cot_scores *scores, cot_routing *out)
+{
+    (void)in;
+    const top_k *s = r->state;
+    cot_tensor *logits = cot_router_round(r, tape, scores->logits);
+    cot_router_choose(r, tape, logits, logits, out);
+    const bool unit = s->softmax == 1 || s->norm_topk_prob;
+    cot_tensor *gate = unit ? cot_gate_softmax(tape, logits, out->expert, r->top_k) : cot_gate_gather(tape, out->probs, out->expert, r->top_k);
+    out->gate = cot_router_round(r, tape, gate);
+}
+
+const cot_router_ops cot_router_top_k = {
+    .member = {"top_k", "jiang2024mixtral", "the k largest logits, gates from a softmax", options},
+    .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT | COT_ROUTER_UNIT_GATES,
+    .state_size = sizeof(top_k),
+    .setup = setup,
+    .score = score,
+    .select = select,
+};

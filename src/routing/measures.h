@@ -1,0 +1,28 @@
+/* How evenly experts are used, over one step or a whole evaluation. Counted before capacity, but for what was dropped. */
+#ifndef COT_ROUTING_MEASURES_H
+#define COT_ROUTING_MEASURES_H
+
+#include "routing/routing.h"
+
+/* Running totals of one layer. */
+typedef struct {
+    int64_t  experts, tokens, assignments, dropped;
+    double   entropy;  /* sum over tokens of the entropy of the router's probabilities, nats */
+    int64_t *count;    /* [experts] assignments, the caller's memory */
+} cot_expert_use;
+
+typedef struct {
+    double  cv2;             /* squared coefficient of variation (population) of the counts */
+    double  max_vio;         /* largest count / mean - 1 */
+    double  router_entropy;  /* mean over tokens, nats */
+    double  drop_fraction;   /* of assignments */
+    int64_t dead;            /* experts with less than a tenth of an even share */
+} cot_expert_measures;
+
+void cot_expert_use_clear(cot_expert_use *use, int64_t experts, int64_t *count);
+void cot_expert_use_add(cot_expert_use *use, const cot_routing *routing);  /* experts must agree */
+
+/* load [experts] (may be NULL): fraction of all assignments. All zero when nothing was counted. */
+cot_expert_measures cot_expert_use_measure(const cot_expert_use *use, double *load);
+
+#endif

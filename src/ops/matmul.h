@@ -6,7 +6,8 @@
  * ragged and may be empty. With G = 1 offset may be NULL. x_rows, y_rows (each may be NULL) say which row of x (of dy) row r is:
  * sorted assignments then read the tokens where they lie.
  *
- * Packed copies of a parameter's weights are kept with the parameter (param->packed) and remade when its version moves. */
+ * Weights are packed a few panels at a time in the cache of the thread that uses them, so training keeps no second copy. Generation
+ * does: few rows, nothing recorded, and the panels stay with the parameter (param->packed) until its version moves. */
 #ifndef COT_OPS_MATMUL_H
 #define COT_OPS_MATMUL_H
 

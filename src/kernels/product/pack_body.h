@@ -1,0 +1,167 @@
+/* Included once per mode; see kernels.h. In bf16, a pair along k is a 32-bit word with the even element low: pairs are made row by
+ * row and then move as words. */
+#include "kernels/product/pack.h"
+
+#if COT_ISA_LEVEL >= 2
+#include "kernels/product/transpose_avx512.h"
+#endif
+
+#ifndef COT_PACK_ONCE
+#define COT_PACK_ONCE
+#define ROW(type, source, r) ((const type *)(source)->data + ((source)->rows ? (int64_t)(source)->rows[r] : (r)) * (source)->ld)
+typedef uint32_t __attribute__((may_alias)) word32;
+typedef uint64_t __attribute__((may_alias)) word64;
+enum { SIDE = 16 };  /* transposition goes by squares of 16 x 16 */
+static inline int smaller(int a, int b) { return a < b ? a : b; }
+#endif
+
+#if COT_IS_F64
+#define word word64
+#else
+#define word word32
+#endif
+
+/* to(p, j) = from[j][p] for j < rows, p < columns; from's rows are contiguous in `from_ld` words */
+static inline void K(transpose)(const word *restrict from, size_t from_ld, int rows, int columns, word *restrict to, size_t to_ld)
+{
+#if COT_ISA_LEVEL >= 2
+    if (rows == SIDE && columns == SIDE) {
+        cot_transpose16(from, from_ld, to, to_ld);
+        return;
+    }
+#endif
+    for (int p = 0; p < columns; p++)
+        for (int j = 0; j < rows; j++) to[(size_t)p * to_ld + (size_t)j] = from[(size_t)j * from_ld + (size_t)p];
+}
+
+#if COT_IS_BF16
+
+/* words[j] = (bf16) low[j] | (bf16) high[j] << 16; high NULL: zeros */
+static inline void K(pairs_real)(const float *restrict low, const float *restrict high, int n, word *restrict words)
+{
+    if (high)
+        for (int j = 0; j < n; j++) words[j] = (uint32_t)STORE(low[j]) | (uint32_t)STORE(high[j]) << 16;
+    else
+        for (int j = 0; j < n; j++) words[j] = STORE(low[j]);
+}
+
+static inline void K(pairs_act)(const cot_bf16 *restrict low, const cot_bf16 *restrict high, int n, word *restrict words)
+{
+    if (high)
+        for (int j = 0; j < n; j++) words[j] = (uint32_t)low[j] | (uint32_t)high[j] << 16;
+    else
+        for (int j = 0; j < n; j++) words[j] = low[j];
+}
+
+/* The pairs of rows r and r + 1 (absent: zero) in columns c0 .. c0 + n - 1. */
+static inline void K(pairs)(const cot_pack_source *s, int64_t r, bool second, int64_t c0, int n, word *words)
+{
+    if (s->is_real) K(pairs_real)(ROW(float, s, r) + c0, second ? ROW(float, s, r + 1) + c0 : NULL, n, words);
+    else K(pairs_act)(ROW(cot_bf16, s, r) + c0, second ? ROW(cot_bf16, s, r + 1) + c0 : NULL, n, words);
+}
+
+static void K(panel)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int n, void *panel)
+{
+    word *to = panel;
+    for (int p = 0; p < k; p += 2, to += COT_PANEL) K(pairs)(s, r0 + p, p + 1 < k, c0, n, to);
+    const int made = (k + 1) / 2;
+    memset(to, 0, (size_t)(padded / 2 - made) * COT_PANEL * sizeof *to);
+}
+
+static inline void K(narrow)(const float *restrict from, int n, cot_bf16 *restrict to)
+{
+    for (int i = 0; i < n; i++) to[i] = STORE(from[i]);
+}
+
+static void K(panel_transposed)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int n, void *panel)
+{
+    _Alignas(64) cot_bf16 square[SIDE][2 * SIDE];
+    word *to = panel;
+    for (int j = 0; j < n; j += SIDE)
+        for (int p = 0; p < padded; p += 2 * SIDE) {
+            const int rows = smaller(SIDE, n - j), columns = smaller(2 * SIDE, k - p), pairs = smaller(SIDE, (padded - p) / 2);
+            if (columns < 2 * SIDE) memset(square, 0, sizeof square);
+            for (int i = 0; i < rows; i++) {
+                const float *from = ROW(float, s, r0 + j + i) + c0 + p;
+                if (columns == 2 * SIDE) K(narrow)(from, 2 * SIDE, square[i]);
+                else if (columns > 0) K(narrow)(from, columns, square[i]);
+            }
+            K(transpose)((const word *)(const void *)square, SIDE, rows, pairs, to + p / 2 * COT_PANEL + j, COT_PANEL);
+        }
+}
+
+static void K(block)(const cot_pack_source *s, int64_t r0, int64_t c0, int m, int k, int padded, int ld, void *block)
+{
+    for (int i = 0; i < m; i++) {
+        cot_bf16 *to = (cot_bf16 *)block + (size_t)i * (size_t)ld;
+        if (s->is_real) K(narrow)(ROW(float, s, r0 + i) + c0, k, to);
+        else memcpy(to, ROW(cot_bf16, s, r0 + i) + c0, (size_t)k * sizeof *to);
+        for (int p = k; p < padded; p++) to[p] = 0;
+    }
+}
+
+static void K(block_transposed)(const cot_pack_source *s, int64_t r0, int64_t c0, int m, int k, int padded, int ld, void *block)
+{
+    _Alignas(64) word square[SIDE][COT_PANEL];
+    for (int p = 0; p < padded; p += 2 * SIDE) {
+        const int pairs = smaller(SIDE, (padded - p) / 2);
+        for (int q = 0; q < pairs; q++) {
+            const int row = p + 2 * q;
+            if (row < k) K(pairs)(s, r0 + row, row + 1 < k, c0, m, square[q]);
+            else memset(square[q], 0, sizeof square[q]);
+        }
+        for (int i = 0; i < m; i += SIDE)
+            K(transpose)(&square[0][i], COT_PANEL, pairs, smaller(SIDE, m - i), (word *)block + ((size_t)i * (size_t)ld + (size_t)p) / 2, (size_t)ld / 2);
+    }
+}
+
+#else
+
+static void K(panel)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int n, void *panel)
+{
+    real *to = panel;
+    for (int p = 0; p < k; p++, to += COT_PANEL) memcpy(to, ROW(real, s, r0 + p) + c0, (size_t)n * sizeof *to);
+    memset(to, 0, (size_t)(padded - k) * COT_PANEL * sizeof *to);
+}
+
+static void K(panel_transposed)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int n, void *panel)
+{
+    word *to = panel;
+    for (int j = 0; j < n; j += SIDE)
+        for (int p = 0; p < k; p += SIDE)
+            K(transpose)(ROW(word, s, r0 + j) + c0 + p, (size_t)s->ld, smaller(SIDE, n - j), smaller(SIDE, k - p), to + (size_t)p * COT_PANEL + j, COT_PANEL);
+    memset(to + (size_t)k * COT_PANEL, 0, (size_t)(padded - k) * COT_PANEL * sizeof *to);
+}
+
+static void K(block)(const cot_pack_source *s, int64_t r0, int64_t c0, int m, int k, int padded, int ld, void *block)
+{
+    for (int i = 0; i < m; i++) {
+        real *to = (real *)block + (size_t)i * (size_t)ld;
+        memcpy(to, ROW(real, s, r0 + i) + c0, (size_t)k * sizeof *to);
+        for (int p = k; p < padded; p++) to[p] = 0;
+    }
+}
+
+static void K(block_transposed)(const cot_pack_source *s, int64_t r0, int64_t c0, int m, int k, int padded, int ld, void *block)
+{
+    (void)ld;
+    K(panel)(s, r0, c0, k, padded, m, block);
+}
+
+#endif
+
+static void K(settle)(int64_t m, int64_t n, const void *sums_, int64_t ld, void *c_, int64_t ldc, bool accumulate)
+{
+    for (int64_t i = 0; i < m; i++) {
+        const real *restrict sums = (const real *)sums_ + i * ld;
+        act *restrict c = (act *)c_ + i * ldc;
+        if (accumulate)
+            for (int64_t j = 0; j < n; j++) c[j] = STORE(LOAD(c[j]) + sums[j]);
+        else
+            for (int64_t j = 0; j < n; j++) c[j] = STORE(sums[j]);
+    }
+}
+
+const cot_pack_kernels K(cot_pack) = {K(panel), K(panel_transposed), K(block), K(block_transposed), K(settle)};
+
+#undef word

@@ -1,7 +1,6 @@
 /* Finding a family's member by name, with help for who mistyped it. */
 #include "base/family.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/config_tree.h"
@@ -17,16 +16,11 @@ static const cot_member *find(cot_family_at at, const char *name)
     return NULL;
 }
 
-/* Writes "; did you mean 'x'? (kinds: x, y, z)". */
-static void write_help(cot_family_at at, const char *name, char *out, size_t bytes)
+static void suggest(cot_family_at at, const char *name, char *out, size_t bytes)
 {
-    size_t count = 0, used = 0;
+    size_t count = 0;
     while (at(count)) count++;
-    const char *near = cot_nearest(name, count, member_name, &at);
-    if (near) used = (size_t)snprintf(out, bytes, "; did you mean '%s'?", near);
-    for (size_t i = 0; i < count && used < bytes; i++)
-        used += (size_t)snprintf(out + used, bytes - used, "%s%s", i ? ", " : " (kinds: ", at(i)->name);
-    if (used < bytes) snprintf(out + used, bytes - used, "%s", count ? ")" : "");
+    cot_suggest("kinds", name, count, member_name, &at, out, bytes);
 }
 
 cot_status cot_family_find_name(const char *family, cot_family_at at, const char *name, const cot_member **out)
@@ -35,7 +29,7 @@ cot_status cot_family_find_name(const char *family, cot_family_at at, const char
     if (*out) return COT_OK;
     if (!name) return cot_fail(COT_INVALID, "no %s named", family);
     char help[512];
-    write_help(at, name, help, sizeof help);
+    suggest(at, name, help, sizeof help);
     return cot_fail(COT_NOT_FOUND, "'%.60s' is no known %s%s", name, family, help);
 }
 
@@ -46,7 +40,7 @@ cot_status cot_family_find(const char *family, cot_family_at at, const cot_confi
     if (!spec) return cot_fail(COT_INVALID, "no %s given, expected {kind: NAME, ...}", family);
     const cot_config *kind = cot_config_get(spec, "kind");
     const char *name = cot_config_text(kind);
-    write_help(at, name ? name : "", help, sizeof help);
+    suggest(at, name ? name : "", help, sizeof help);
     if (spec->kind != COT_CONFIG_MAP || !kind) return cot_config_fail(spec, "names no %s, expected {kind: NAME, ...}%s", family, help);
     if (!name) return cot_config_expected(kind, "a name");
     *out = find(at, name);

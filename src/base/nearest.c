@@ -3,6 +3,7 @@
 #include "base/options.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { LONGEST = 64 };
@@ -47,4 +48,15 @@ const char *cot_nearest(const char *name, size_t count, const char *(*name_at)(c
         limit = d - 1;
     }
     return best;
+}
+
+void cot_suggest(const char *noun, const char *name, size_t count, const char *(*name_at)(const void *, size_t), const void *context,
+                 char *out, size_t bytes)
+{
+    const char *near = cot_nearest(name, count, name_at, context);
+    size_t used = (size_t)snprintf(out, bytes, "%s%s%s", near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    if (count && used < bytes) used += (size_t)snprintf(out + used, bytes - used, " (%s: ", noun);
+    for (size_t i = 0; i < count && used < bytes; i++)
+        used += (size_t)snprintf(out + used, bytes - used, "%s%s", i ? ", " : "", name_at(context, i));
+    if (count && used < bytes) snprintf(out + used, bytes - used, ")");
 }

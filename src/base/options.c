@@ -168,15 +168,11 @@ static const char *option_name(const void *options, size_t index) { return ((con
 
 static cot_status fail_unknown(const cot_option *options, const cot_config *value)
 {
-    char keys[512] = "";
-    size_t count = 0, used = 0;
-    for (; options[count].name; count++)
-        if (used < sizeof keys)
-            used += (size_t)snprintf(keys + used, sizeof keys - used, "%s%s", count ? ", " : "", options[count].name);
-    const char *near = cot_nearest(value->key, count, option_name, options);
-    if (!count) return cot_config_fail(value, "is an unknown key; there are no options here");
-    if (!near) return cot_config_fail(value, "is an unknown key (keys: %s)", keys);
-    return cot_config_fail(value, "is an unknown key; did you mean '%s'? (keys: %s)", near, keys);
+    char help[512];
+    size_t count = 0;
+    while (options[count].name) count++;
+    cot_suggest("keys", value->key, count, option_name, options, help, sizeof help);
+    return cot_config_fail(value, "is an unknown key%s", count ? help : "; there is nothing to set here");
 }
 
 static cot_status apply_entry(const cot_option *options, void *state, const cot_config *value)

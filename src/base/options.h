@@ -52,4 +52,9 @@ void cot_option_describe_range(const cot_option *option, char *out, size_t bytes
 /* The nearest of `count` names by edit distance, or NULL when none is near. name_at(context, i) gives the i-th. */
 const char *cot_nearest(const char *name, size_t count, const char *(*name_at)(const void *, size_t), const void *context);
 
+/* Writes help for a name that is none of them: "; did you mean 'lr'? (keys: lr, beta1)", `noun` being "keys"; without a near
+ * one the first half is left out, and all of it when there are no names. At most `bytes`, NUL included. */
+void cot_suggest(const char *noun, const char *name, size_t count, const char *(*name_at)(const void *, size_t), const void *context,
+                 char *out, size_t bytes);
+
 #endif

@@ -1,0 +1,59 @@
+/* What Coterie has to offer: families (routers, experts, ...), their members, and what can be set in each. */
+#ifndef COTERIE_REGISTRY_H
+#define COTERIE_REGISTRY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <coterie/status.h>
+
+/** A family of interchangeable things. */
+typedef struct {
+    const char *name;      /**< "routers" */
+    const char *singular;  /**< "router" */
+    const char *summary;   /**< "who decides which token goes to which expert" */
+} cot_registry_family;
+
+/** One member of a family. */
+typedef struct {
+    const char *name;      /**< what a recipe's {kind: NAME} says */
+    const char *source;    /**< keys in docs/references.bib, separated by ", "; NULL = common knowledge */
+    const char *summary;   /**< one line */
+    size_t      options;   /**< how many */
+} cot_registry_member;
+
+/** One thing that can be set in a member. */
+typedef struct {
+    const char *name;
+    const char *help;
+    char        value[64];   /**< the default, as a recipe would write it; "" = none */
+    char        range[512];  /**< e.g. "a whole number from 1 to 64" */
+} cot_registry_option;
+
+/** The index-th family; false past the end. All texts here are static. */
+COT_API bool cot_registry_family_at(size_t index, cot_registry_family *out);
+
+/** The family of that name, plural or singular. Errors: COT_NOT_FOUND with the nearest name and all of them. */
+COT_API cot_status cot_registry_family_find(const char *name, cot_registry_family *out);
+
+/** The index-th member of a family (by its plural name); false past the end. */
+COT_API bool cot_registry_member_at(const char *family, size_t index, cot_registry_member *out);
+
+/** The member of that name. Errors: COT_NOT_FOUND with the nearest name and all of them. */
+COT_API cot_status cot_registry_member_find(const char *family, const char *member, cot_registry_member *out);
+
+/** The index-th option of a member; false past the end. */
+COT_API bool cot_registry_option_at(const char *family, const char *member, size_t index, cot_registry_option *out);
+
+/**
+ * Help for a name that is none of `count`: "; did you mean 'train'? (commands: train, eval)".
+ *
+ *   noun      "commands"
+ *   name_at   gives the i-th name of `context`
+ *   out       [bytes] out, cut to fit; "" when there are no names
+ */
+COT_API void cot_registry_suggest(const char *noun, const char *typed, size_t count,
+                                  const char *(*name_at)(const void *context, size_t i), const void *context, char *out,
+                                  size_t bytes);
+
+#endif

@@ -1,0 +1,133 @@
+/* Recipe files by name. */
+#define _POSIX_C_SOURCE 200809L
+#include <coterie/recipes.h>
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/fail.h"
+#include "base/memory.h"
+#include "base/options.h"
+
+static bool is_folder(const char *path)
+{
+    struct stat s;
+    return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+}
+
+static bool is_file(const char *path)
+{
+    struct stat s;
+    return stat(path, &s) == 0 && !S_ISDIR(s.st_mode);
+}
+
+/* The folder with the recipes, or NULL. */
+static const char *folder(void)
+{
+    const char *const places[] = {getenv("COTERIE_RECIPES"), COT_SOURCE_DIR "/recipes", COT_DATADIR "/recipes"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if (places[i] && is_folder(places[i])) return places[i];
+    return NULL;
+}
+
+static char *join(const char *directory, const char *file)
+{
+    const size_t bytes = strlen(directory) + strlen(file) + 2;
+    char *path = cot_malloc(bytes);
+    if (path) snprintf(path, bytes, "%s/%s", directory, file);
+    return path;
+}
+
+/* The first line, where it is a comment, without its mark; a copy. */
+static char *read_summary(const char *path)
+{
+    char line[512] = "";
+    FILE *f = fopen(path, "r");
+    if (f && !fgets(line, sizeof line, f)) line[0] = '\0';
+    if (f) fclose(f);
+    line[strcspn(line, "\r\n")] = '\0';
+    return cot_strdup(line[0] == '#' ? line + 1 + strspn(line + 1, " ") : "");
+}
+
+static int is_recipe(const struct dirent *entry)
+{
+    const size_t length = strlen(entry->d_name);
+    return length > 5 && entry->d_name[0] != '.' && strcmp(entry->d_name + length - 5, ".yaml") == 0;
+}
+
+void cot_recipes_destroy(cot_recipe *recipes, size_t count)
+{
+    for (size_t i = 0; recipes && i < count; i++) {
+        cot_free(recipes[i].name);
+        cot_free(recipes[i].path);
+        cot_free(recipes[i].summary);
+    }
+    cot_free(recipes);
+}
+
+static bool fill(cot_recipe *recipe, const char *place, const char *file)
+{
+    recipe->name = cot_strndup(file, strlen(file) - 5);
+    recipe->path = join(place, file);
+    recipe->summary = recipe->path ? read_summary(recipe->path) : NULL;
+    return recipe->name && recipe->summary;
+}
+
+cot_status cot_recipes_list(cot_recipe **out, size_t *count)
+{
+    *out = NULL;
+    *count = 0;
+    const char *place = folder();
+    if (!place) return cot_fail(COT_IO, "no folder with recipes; looked at $COTERIE_RECIPES, %s and %s", COT_SOURCE_DIR "/recipes",
+                                COT_DATADIR "/recipes");
+    struct dirent **files;
+    const int n = scandir(place, &files, is_recipe, alphasort);
+    if (n < 0) return cot_fail(COT_IO, "%s: cannot be listed", place);
+    cot_recipe *recipes = cot_calloc(((size_t)n + 1) * sizeof *recipes);
+    bool complete = recipes != NULL;
+    for (int i = 0; i < n; i++) {
+        complete = complete && fill(&recipes[i], place, files[i]->d_name);
+        free(files[i]);  /* scandir's own memory */
+    }
+    free(files);
+    if (!complete) {
+        cot_recipes_destroy(recipes, (size_t)n);
+        return cot_fail(COT_OUT_OF_MEMORY, "no memory to list the recipes in %s", place);
+    }
+    *out = recipes;
+    *count = (size_t)n;
+    return COT_OK;
+}
+
+static const char *recipe_name(const void *recipes, size_t index) { return ((const cot_recipe *)recipes)[index].name; }
+
+static cot_status find_by_name(const char *name, const cot_recipe *recipes, size_t count, char **path)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(recipes[i].name, name) != 0) continue;
+        *path = strdup(recipes[i].path);
+        return *path ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory to find recipe '%s'", name);
+    }
+    char help[512];
+    cot_suggest("recipes", name, count, recipe_name, recipes, help, sizeof help);
+    return cot_fail(COT_NOT_FOUND, "'%.200s' is neither a file nor a recipe%s", name, help);
+}
+
+cot_status cot_recipes_find(const char *name, char **path)
+{
+    *path = NULL;
+    if (!name || !*name) return cot_fail(COT_INVALID, "no recipe named");
+    if (is_file(name)) {
+        *path = strdup(name);
+        return *path ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory to find recipe '%s'", name);
+    }
+    cot_recipe *recipes;
+    size_t count;
+    COT_TRY(cot_recipes_list(&recipes, &count));
+    const cot_status status = find_by_name(name, recipes, count, path);
+    cot_recipes_destroy(recipes, count);
+    return status;
+}

@@ -1,0 +1,110 @@
+/* Families for `coterie list` and for documents that are made from the option tables. */
+#include <coterie/registry.h>
+
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/family.h"
+#include "experts/experts.h"
+#include "layers/feed_forward.h"
+#include "mixers/mixer.h"
+#include "models/model.h"
+#include "training/optimizers/optimizer.h"
+
+typedef struct {
+    cot_registry_family info;
+    cot_family_at       at;
+} family;
+
+static const family families[] = {
+    {{"experts", "expert pool", "who does the work"}, cot_experts_at},
+    {{"feed_forwards", "feed-forward", "what stands after the mixer in every layer"}, cot_feed_forward_at},
+    {{"mixers", "mixer", "what moves information along the sequence"}, cot_mixer_at},
+    {{"models", "model", "architectures, as a recipe's model.kind names them"}, cot_model_at},
+    {{"optimizers", "optimizer", "how gradients become steps"}, cot_optimizer_at},
+};
+
+enum { FAMILIES = sizeof families / sizeof *families };
+
+static const char *family_name(const void *context, size_t index)
+{
+    (void)context;
+    return families[index].info.name;
+}
+
+static const family *find_family(const char *name)
+{
+    for (size_t i = 0; i < FAMILIES; i++)
+        if (strcmp(families[i].info.name, name) == 0 || strcmp(families[i].info.singular, name) == 0) return &families[i];
+    return NULL;
+}
+
+static cot_status fail_family(const char *name)
+{
+    char help[512];
+    cot_suggest("families", name, FAMILIES, family_name, NULL, help, sizeof help);
+    return cot_fail(COT_NOT_FOUND, "'%.60s' is no family%s", name, help);
+}
+
+bool cot_registry_family_at(size_t index, cot_registry_family *out)
+{
+    if (index >= FAMILIES) return false;
+    *out = families[index].info;
+    return true;
+}
+
+cot_status cot_registry_family_find(const char *name, cot_registry_family *out)
+{
+    const family *found = find_family(name);
+    if (!found) return fail_family(name);
+    *out = found->info;
+    return COT_OK;
+}
+
+static cot_registry_member describe(const cot_member *member)
+{
+    cot_registry_member out = {member->name, member->source, member->summary, 0};
+    while (member->options && member->options[out.options].name) out.options++;
+    return out;
+}
+
+bool cot_registry_member_at(const char *of, size_t index, cot_registry_member *out)
+{
+    const family *found = find_family(of);
+    const cot_member *member = found ? found->at(index) : NULL;
+    if (member) *out = describe(member);
+    return member != NULL;
+}
+
+static cot_status find_member(const char *of, const char *name, const cot_member **out)
+{
+    const family *found = find_family(of);
+    *out = NULL;
+    return found ? cot_family_find_name(found->info.singular, found->at, name, out) : fail_family(of);
+}
+
+cot_status cot_registry_member_find(const char *of, const char *name, cot_registry_member *out)
+{
+    const cot_member *member;
+    COT_TRY(find_member(of, name, &member));
+    *out = describe(member);
+    return COT_OK;
+}
+
+bool cot_registry_option_at(const char *of, const char *member_name, size_t index, cot_registry_option *out)
+{
+    const cot_member *member;
+    if (find_member(of, member_name, &member) != COT_OK || index >= describe(member).options) return false;
+    const cot_option *option = &member->options[index];
+    out->name = option->name;
+    out->help = option->help;
+    cot_option_describe_default(option, out->value, sizeof out->value);
+    cot_option_describe_range(option, out->range, sizeof out->range);
+    return true;
+}
+
+void cot_registry_suggest(const char *noun, const char *typed, size_t count, const char *(*name_at)(const void *, size_t),
+                          const void *context, char *out, size_t bytes)
+{
+    cot_suggest(noun, typed, count, name_at, context, out, bytes);
+}

@@ -1,4 +1,6 @@
 /* The dense feed-forward: SwiGLU.   [shazeer2020glu] */
+#include <stdio.h>
+
 #include "layers/feed_forward.h"
 
 #include "ops/dropout.h"
@@ -49,10 +51,16 @@ static cot_cost cost(const cot_feed_forward *ffn)
     return (cot_cost){.flops = 6.0 * (double)ffn->build.hidden_size * (double)s->intermediate_size};
 }
 
+static void text(const cot_feed_forward *ffn, char *out, size_t size)
+{
+    snprintf(out, size, "dense SwiGLU of %lld", (long long)((const dense *)ffn->state)->intermediate_size);
+}
+
 const cot_feed_forward_ops cot_feed_forward_dense = {
     .member = {"dense", "shazeer2020glu", "one SwiGLU for all tokens", options},
     .state_size = sizeof(dense),
     .setup = setup,
     .forward = forward,
     .cost = cost,
+    .text = text,
 };

@@ -48,3 +48,5 @@ void cot_feed_forward_destroy(cot_feed_forward *ffn)
     cot_free(ffn->state);
     cot_free(ffn);
 }
+
+int64_t cot_feed_forward_num_experts(const cot_feed_forward *ffn) { return ffn->ops->num_experts ? ffn->ops->num_experts(ffn) : 0; }

@@ -36,6 +36,8 @@ typedef struct cot_feed_forward_ops {
     cot_status (*setup)(cot_feed_forward *ffn, const cot_build *build);
     cot_tensor *(*forward)(cot_feed_forward *ffn, cot_tape *tape, const cot_pass *pass, cot_tensor *x, cot_tensor *residual);
     cot_cost   (*cost)(const cot_feed_forward *ffn);
+    int64_t    (*num_experts)(const cot_feed_forward *ffn);  /* (optional) of a sparse member */
+    void       (*text)(const cot_feed_forward *ffn, char *text, size_t size);  /* in words, e.g. "16 experts of 512, top_k 2" */
     void       (*teardown)(cot_feed_forward *ffn);  /* (optional) */
 } cot_feed_forward_ops;
 
@@ -50,8 +52,7 @@ const cot_member *cot_feed_forward_at(size_t index);
 cot_status cot_feed_forward_create(const cot_config *spec, const cot_build *build, cot_feed_forward **out);
 void       cot_feed_forward_destroy(cot_feed_forward *ffn);  /* accepts NULL */
 
-/* The experts and choices of a sparse member; 0 for others. */
-int64_t    cot_feed_forward_num_experts(const cot_feed_forward *ffn);
+int64_t    cot_feed_forward_num_experts(const cot_feed_forward *ffn);  /* 0 for members without a pool */
 
 /* SwiGLU as a part of others: residual + W_down (silu(W_gate x) * (W_up x)), or without residual when it is NULL (then [T, D] real). */
 cot_tensor *cot_swiglu_forward(cot_tape *tape, cot_tensor *x, cot_param *gate_up, cot_param *down, cot_tensor *residual);

@@ -1,6 +1,8 @@
 /* Grouped-query softmax attention with rotary positions.   [vaswani2017attention], [ainslie2023gqa], [su2021roformer]
  *
  * q, k and v are one product: qkv.weight holds their rows one after the other. */
+#include <stdio.h>
+
 #include "mixers/mixer.h"
 
 #include "ops/attention.h"
@@ -93,6 +95,20 @@ static cot_cost cost(const cot_mixer *mixer, double context)
     return (cot_cost){.flops = 2 * d * (q + 2 * kv) + 2 * q * d + 4 * q * seen};
 }
 
+static int64_t sequence_bytes(const cot_mixer *mixer, int64_t capacity, cot_mode mode)
+{
+    const attention *a = mixer->state;
+    return 2 * capacity * a->num_kv_heads * a->head_dim * (int64_t)cot_dtype_size(cot_mode_act(mode));
+}
+
+static void text(const cot_mixer *mixer, char *out, size_t size)
+{
+    const attention *a = mixer->state;
+    const int n = snprintf(out, size, "attention with %lld heads of %lld", (long long)a->num_heads, (long long)a->head_dim);
+    if (a->num_kv_heads != a->num_heads && n > 0 && (size_t)n < size)
+        snprintf(out + n, size - (size_t)n, " over %lld key heads", (long long)a->num_kv_heads);
+}
+
 const cot_mixer_ops cot_mixer_attention = {
     .member = {"attention", "vaswani2017attention, ainslie2023gqa", "grouped-query softmax attention with rotary positions", options},
     .state_size = sizeof(attention),
@@ -102,4 +118,6 @@ const cot_mixer_ops cot_mixer_attention = {
     .sequence_destroy = sequence_destroy,
     .sequence_truncate = sequence_truncate,
     .cost = cost,
+    .sequence_bytes = sequence_bytes,
+    .text = text,
 };

@@ -19,6 +19,8 @@ typedef struct cot_mixer_ops {
     void       (*sequence_destroy)(void *sequence);
     void       (*sequence_truncate)(void *sequence, int64_t length);
     cot_cost   (*cost)(const cot_mixer *mixer, double context);  /* context: tokens attended to on average */
+    int64_t    (*sequence_bytes)(const cot_mixer *mixer, int64_t capacity, cot_mode mode);  /* of a state with that room */
+    void       (*text)(const cot_mixer *mixer, char *text, size_t size);  /* in words, e.g. "attention with 6 heads of 64" */
 } cot_mixer_ops;
 
 struct cot_mixer {

@@ -124,11 +124,12 @@ cot_model_info cot_model_describe(const cot_model *model, int64_t context)
     const double seen = ((double)context + 1) / 2;  /* the causal half */
     cot_model_info info = {.kind = model->ops->member.name, .vocab_size = model->vocab_size, .context = context, .hidden_size = model->hidden_size,
                            .num_layers = model->num_layers, .parameters_total = cot_params_elements(model->params, false)};
-    int64_t inactive = 0;
+    int64_t inactive = 0, sequences = 0;
     double layers = 0;
     for (int64_t i = 0; i < model->num_layers; i++) {
         const cot_layer *layer = &model->layers[i];
         layers += layer->mixer->ops->cost(layer->mixer, seen).flops;
+        sequences += layer->mixer->ops->sequence_bytes(layer->mixer, context, COT_MODE_F32);
         for (int j = 0; j < layer->ffn_count; j++) {
             const cot_cost cost = layer->ffn[j]->ops->cost(layer->ffn[j]);
             layers += cost.flops;
@@ -141,7 +142,7 @@ cot_model_info cot_model_describe(const cot_model *model, int64_t context)
     info.flops_training = 3 * info.flops_forward;
     info.flops_recompute = layers;
     info.bytes_training = 16 * cot_params_elements(model->params, true);
-    info.bytes_serving = 4 * info.parameters_total;
+    info.bytes_serving = 4 * info.parameters_total + sequences;
     return info;
 }
 
@@ -150,4 +151,16 @@ int64_t cot_model_layer_experts(const cot_model *model, int64_t layer)
     int64_t experts = 0;
     for (int j = 0; j < model->layers[layer].ffn_count; j++) experts += cot_feed_forward_num_experts(model->layers[layer].ffn[j]);
     return experts;
+}
+
+void cot_model_layer_text(const cot_model *model, int64_t index, char *text, size_t size)
+{
+    const cot_layer *layer = &model->layers[index];
+    char part[160];
+    layer->mixer->ops->text(layer->mixer, part, sizeof part);
+    size_t used = (size_t)snprintf(text, size, "%s", part);
+    for (int j = 0; j < layer->ffn_count && used < size; j++) {
+        layer->ffn[j]->ops->text(layer->ffn[j], part, sizeof part);
+        used += (size_t)snprintf(text + used, size - used, "%s%s", j ? " + " : "; ", part);
+    }
 }

@@ -1,0 +1,177 @@
+/* The sparse feed-forward: a router decides, capacity limits, a pool of experts works, balance rules add losses, and a shared expert
+ * (if there is one) sees every token.   [shazeer2017outrageously]; shared experts [dai2024deepseekmoe], with a gate [yang2024qwen2] */
+#include <stdio.h>
+#include <string.h>
+
+#include "balance/balance.h"
+#include "base/fail.h"
+#include "base/memory.h"
+#include "experts/experts.h"
+#include "layers/feed_forward.h"
+#include "ops/linear.h"
+#include "ops/residual.h"
+#include "ops/router_linear.h"
+#include "routers/router.h"
+#include "routing/capacity.h"
+
+enum { MAX_RULES = 8 };
+
+typedef struct {
+    int64_t intermediate_size;
+    int32_t gate;  /* 0 none, 1 sigmoid */
+} shared_options;
+
+typedef struct {
+    const cot_config *router_spec, *experts_spec, *balance_spec, *capacity_spec, *shared_spec;
+    cot_router     *router;
+    cot_experts    *experts;
+    cot_balance    *rules[MAX_RULES];
+    int             rule_count;
+    bool            limited;
+    cot_capacity    capacity;
+    bool            has_shared;
+    shared_options  shared;
+    cot_param      *shared_gate_up, *shared_down, *shared_gate;
+} sparse;
+
+#define NODE(key, help_) {.name = #key, .kind = COT_OPTION_KIND_NODE, .offset = offsetof(sparse, key##_spec), .help = (help_)}
+
+static const cot_option options[] = {
+    NODE(router, "who goes where, e.g. {kind: top_k, top_k: 2}"),
+    NODE(experts, "the pool, e.g. {kind: ffn, num_experts: 8, intermediate_size: 512}"),
+    NODE(balance, "a list of rules, e.g. [{kind: aux, coef: 0.01}]"),
+    NODE(capacity, "{capacity_factor: 1.25, policy: position, ...}; absent: dropless"),
+    NODE(shared, "an expert that sees every token: {intermediate_size: 512, gate: none|sigmoid}"),
+    COT_OPTION_END,
+};
+
+static const cot_option shared_table[] = {
+    COT_OPTION_INT(shared_options, intermediate_size, 512, 1, 1e7, "hidden width of the shared expert"),
+    COT_OPTION_CHOICE(shared_options, gate, 0, "none|sigmoid", "added as it is, or times sigmoid(w . x)"),
+    COT_OPTION_END,
+};
+
+static cot_status setup_rules(sparse *s)
+{
+    const cot_config *list = s->balance_spec;
+    if (!list) return COT_OK;
+    if (cot_config_get_kind(list) != COT_CONFIG_LIST)
+        return cot_fail(COT_INVALID, "%s:%d: balance is no list, expected one such as [{kind: aux, coef: 0.01}]", cot_config_file(list), cot_config_line(list));
+    if (cot_config_size(list) > MAX_RULES)
+        return cot_fail(COT_INVALID, "%s:%d: balance has %zu rules, expected at most %d", cot_config_file(list), cot_config_line(list),
+                        cot_config_size(list), MAX_RULES);
+    for (size_t i = 0; i < cot_config_size(list); i++) {
+        COT_TRY(cot_balance_create(cot_config_at(list, i), &s->rules[i]));
+        s->rule_count++;
+    }
+    return COT_OK;
+}
+
+static cot_status setup_shared(sparse *s, const cot_build *build)
+{
+    if (!s->shared_spec) return COT_OK;
+    s->has_shared = true;
+    COT_TRY(cot_options_apply(shared_table, &s->shared, s->shared_spec));
+    COT_TRY(cot_build_weight(build, "shared.gate_up.weight", 0, 2 * s->shared.intermediate_size, build->hidden_size, &s->shared_gate_up));
+    s->shared_gate_up->spec.row_parts = 2;
+    s->shared_gate_up->spec.row_part[0] = s->shared_gate_up->spec.row_part[1] = s->shared.intermediate_size;
+    COT_TRY(cot_build_weight(build, "shared.down.weight", 0, build->hidden_size, s->shared.intermediate_size, &s->shared_down));
+    return s->shared.gate ? cot_build_weight(build, "shared.gate.weight", 0, 1, build->hidden_size, &s->shared_gate) : COT_OK;
+}
+
+static cot_status setup(cot_feed_forward *ffn, const cot_build *build)
+{
+    sparse *s = ffn->state;
+    if (!s->router_spec || !s->experts_spec)
+        return cot_fail(COT_INVALID, "%s: a sparse feed-forward has no %s, expected {kind: sparse, router: {...}, experts: {...}}", build->prefix,
+                        s->router_spec ? "experts" : "router");
+    cot_build inner = *build;
+    char prefix[128];
+    snprintf(prefix, sizeof prefix, "%s.experts", build->prefix);
+    inner.prefix = prefix;
+    COT_TRY(cot_experts_create(s->experts_spec, &inner, &s->experts));
+    snprintf(prefix, sizeof prefix, "%s.router", build->prefix);
+    COT_TRY(cot_router_create(s->router_spec, s->experts->ops->count(s->experts), &inner, &s->router));
+    COT_TRY(setup_rules(s));
+    s->limited = s->capacity_spec != NULL;
+    if (s->limited) COT_TRY(cot_options_apply(cot_capacity_options, &s->capacity, s->capacity_spec));
+    return setup_shared(s, build);
+}
+
+static void teardown(cot_feed_forward *ffn)
+{
+    sparse *s = ffn->state;
+    cot_router_destroy(s->router);
+    cot_experts_destroy(s->experts);
+    for (int i = 0; i < s->rule_count; i++) cot_balance_destroy(s->rules[i]);
+}
+
+static void add_losses(const sparse *s, cot_tape *tape, const cot_pass *pass, const cot_routing *routing, int32_t layer)
+{
+    for (int i = 0; pass->losses && i < s->rule_count && pass->losses->count < COT_MAX_LOSSES; i++) {
+        const int n = pass->losses->count++;
+        pass->losses->loss[n] = cot_balance_loss(s->rules[i], tape, routing);
+        pass->losses->kind[n] = s->rules[i]->ops->member.name;
+        pass->losses->layer[n] = layer;
+    }
+}
+
+static cot_tensor *add_shared(sparse *s, cot_tape *tape, cot_tensor *x, cot_tensor *residual)
+{
+    if (!s->shared.gate) return cot_swiglu_forward(tape, x, s->shared_gate_up, s->shared_down, residual);
+    cot_tensor *logit = cot_router_linear(tape, x, cot_tape_param(tape, s->shared_gate));
+    return cot_gated_add(tape, residual, logit, cot_swiglu_forward(tape, x, s->shared_gate_up, s->shared_down, NULL));
+}
+
+static cot_tensor *forward(cot_feed_forward *ffn, cot_tape *tape, const cot_pass *pass, cot_tensor *x, cot_tensor *residual)
+{
+    sparse *s = ffn->state;
+    const int32_t layer = ffn->build.layer;
+    const cot_route_input in = {.tokens = pass->tokens, .x = x, .ids = pass->ids, .first = pass->first};
+    cot_routing *routing = cot_tape_alloc(tape, sizeof *routing);
+    if (!routing) return residual;
+    cot_tape_kind(tape, COT_TIME_ROUTING);
+    memset(routing, 0, sizeof *routing);
+    cot_router_run(s->router, tape, &in, routing);
+    add_losses(s, tape, pass, routing, layer);
+    cot_capacity_apply(tape, s->limited ? &s->capacity : NULL, (uint32_t)layer, routing);
+    cot_routing_group(tape, routing);
+    if (cot_tape_failed(tape)) return residual;
+    if (pass->observe) pass->observe(pass->context, layer, routing);
+    residual = s->experts->ops->forward(s->experts, tape, x, routing, residual);
+    return s->has_shared ? add_shared(s, tape, x, residual) : residual;
+}
+
+static cot_cost cost(const cot_feed_forward *ffn)
+{
+    const sparse *s = ffn->state;
+    const double d = (double)ffn->build.hidden_size, experts = (double)s->router->num_experts;
+    cot_cost c = s->experts->ops->cost(s->experts, (double)s->router->top_k);
+    const bool noisy = s->router->ops->traits & COT_ROUTER_NOISY;
+    c.flops += (noisy ? 4 : 2) * d * experts;
+    if (s->has_shared) c.flops += 6 * d * (double)s->shared.intermediate_size + (s->shared.gate ? 2 * d : 0);
+    return c;
+}
+
+static int64_t num_experts(const cot_feed_forward *ffn) { return ((const sparse *)ffn->state)->router->num_experts; }
+
+static void text(const cot_feed_forward *ffn, char *out, size_t size)
+{
+    const sparse *s = ffn->state;
+    char pool[96];
+    s->experts->ops->text(s->experts, pool, sizeof pool);
+    const int n = snprintf(out, size, "%s, %s top_k %lld", pool, s->router->ops->member.name, (long long)s->router->top_k);
+    if (s->has_shared && n > 0 && (size_t)n < size)
+        snprintf(out + n, size - (size_t)n, ", shared expert of %lld%s", (long long)s->shared.intermediate_size, s->shared.gate ? " with a gate" : "");
+}
+
+const cot_feed_forward_ops cot_feed_forward_sparse = {
+    .member = {"sparse", "shazeer2017outrageously", "a router, a pool of experts and balance rules", options},
+    .state_size = sizeof(sparse),
+    .setup = setup,
+    .forward = forward,
+    .cost = cost,
+    .num_experts = num_experts,
+    .text = text,
+    .teardown = teardown,
+};

@@ -25,7 +25,9 @@ static cot_status check_size(const cot_corpus *corpus)
 {
     const uint64_t ids = corpus->cache.id_count[COT_SPLIT_TRAIN], need = (uint64_t)corpus->options.context + 1;
     if (corpus->options.random || ids >= need) return COT_OK;
-    return cot_fail(COT_INVALID, "the corpus is too short: %" PRIu64 " tokens to train on, expected at least %" PRIu64 " (a context and one more)",
+    return cot_fail(COT_INVALID,
+                    "the corpus is too short: %" PRIu64 " tokens to train on, expected at least %" PRIu64
+                    " (a context and one more)",
                     ids, need);
 }
 
@@ -61,7 +63,9 @@ uint64_t          cot_batches_epoch_rows(const cot_batches *batches) { return ba
 cot_status cot_batches_seek(cot_batches *batches, cot_data_position position)
 {
     if (position.row >= batches->epoch_rows || position.epoch > UINT32_MAX)
-        return cot_fail(COT_INVALID, "row %" PRIu64 " of epoch %" PRIu64 " in the data, expected fewer than %" PRIu64 " rows an epoch",
+        return cot_fail(COT_INVALID,
+                        "row %" PRIu64 " of epoch %" PRIu64 " in the data, expected fewer than %" PRIu64
+                        " rows an epoch",
                         position.row, position.epoch, batches->epoch_rows);
     batches->position = position;
     return COT_OK;

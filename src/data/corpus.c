@@ -1,6 +1,6 @@
 #include "data/corpus.h"
 
-#include <string.h>
+#include <inttypes.h>
 
 #include "base/fail.h"
 #include "base/memory.h"
@@ -9,7 +9,8 @@ static cot_status fail_memory(void) { return cot_fail(COT_OUT_OF_MEMORY, "no mem
 
 /* ---- making ---- */
 
-static cot_status open_cache(cot_corpus *corpus, const cot_tokenizer *tokenizer, cot_data_progress progress, void *context)
+static cot_status open_cache(cot_corpus *corpus, const cot_tokenizer *tokenizer, cot_data_progress progress,
+                             void *context)
 {
     cot_cache_key key;
     cot_cache_key_set(&key, &corpus->files, &corpus->options, tokenizer);
@@ -40,7 +41,8 @@ static cot_status describe_sources(cot_corpus *corpus)
     return COT_OK;
 }
 
-static cot_status make_text(cot_corpus *corpus, const cot_tokenizer *tokenizer, cot_data_progress progress, void *context)
+static cot_status make_text(cot_corpus *corpus, const cot_tokenizer *tokenizer, cot_data_progress progress,
+                            void *context)
 {
     if (!tokenizer) return cot_fail(COT_INVALID, "a corpus of text needs a tokenizer");
     corpus->vocabulary = cot_tokenizer_vocab_size(tokenizer);
@@ -59,14 +61,15 @@ static cot_status make_random(cot_corpus *corpus)
     return COT_OK;
 }
 
-cot_status cot_corpus_create(const cot_config *data, const cot_tokenizer *tokenizer, cot_data_progress progress, void *context,
-                             cot_corpus **out)
+cot_status cot_corpus_create(const cot_config *data, const cot_tokenizer *tokenizer, cot_data_progress progress,
+                             void *context, cot_corpus **out)
 {
     *out = NULL;
     cot_corpus *corpus = cot_calloc(sizeof *corpus);
     if (!corpus) return fail_memory();
     cot_status status = cot_data_options_read(data, &corpus->options);
-    if (status == COT_OK) status = corpus->options.random ? make_random(corpus) : make_text(corpus, tokenizer, progress, context);
+    if (status == COT_OK)
+        status = corpus->options.random ? make_random(corpus) : make_text(corpus, tokenizer, progress, context);
     if (status != COT_OK) {
         cot_corpus_destroy(corpus);
         return status;
@@ -117,7 +120,8 @@ void cot_corpus_tokens(const cot_corpus *corpus, cot_split split, int32_t source
         const cot_document *document = &corpus->cache.documents[split][i];
         if (source >= 0 && document->source != (uint64_t)source) continue;
         if (starts) *starts++ = count;
-        for (uint64_t t = 0; t < document->tokens; t++) ids[count++] = cot_corpus_id(corpus, split, document->start + t);
+        for (uint64_t t = 0; t < document->tokens; t++)
+            ids[count++] = cot_corpus_id(corpus, split, document->start + t);
     }
 }
 
@@ -126,8 +130,9 @@ void cot_corpus_tokens(const cot_corpus *corpus, cot_split split, int32_t source
 cot_status cot_batch_check(int64_t rows, int64_t context)
 {
     if (rows < 1 || context < 1 || rows > INT32_MAX / context)
-        return cot_fail(COT_INVALID, "a batch of %lld rows of %lld tokens, expected at least one and fewer than 2^31 together",
-                        (long long)rows, (long long)context);
+        return cot_fail(COT_INVALID,
+                        "a batch of %" PRId64 " rows of %" PRId64 " tokens, expected 1 to 2^31 - 1 tokens in all",
+                        rows, context);
     return COT_OK;
 }
 

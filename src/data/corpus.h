@@ -20,7 +20,8 @@ struct cot_corpus {
 static inline int32_t cot_corpus_id(const cot_corpus *corpus, cot_split split, uint64_t index)
 {
     const void *ids = corpus->cache.ids[split];
-    return corpus->cache.id_bytes == 2 ? (int32_t)((const uint16_t *)ids)[index] : (int32_t)((const uint32_t *)ids)[index];
+    return corpus->cache.id_bytes == 2 ? (int32_t)((const uint16_t *)ids)[index]
+                                       : (int32_t)((const uint32_t *)ids)[index];
 }
 
 /* The arrays of a batch in one block, and that block; false when memory is short. */

@@ -11,12 +11,15 @@ enum { MAX_CONTEXT = 1 << 24 };
 static const cot_option text_options[] = {
     COT_OPTION_STRING(cot_data_options, path, "", "a UTF-8 text file, a .jsonl file, .gz or .zst of them, or a folder"),
     COT_OPTION_STRING(cot_data_options, valid_path, "", "validation text of its own, then all of path is for training"),
-    COT_OPTION_DOUBLE(cot_data_options, validation_fraction, 0.05, 0, 1, "share of path that is held back without valid_path"),
+    COT_OPTION_DOUBLE(cot_data_options, validation_fraction, 0.05, 0, 1,
+                      "share of path that is held back without valid_path"),
     COT_OPTION_STRING(cot_data_options, text_field, "text", "the field of a .jsonl row that holds its text"),
-    COT_OPTION_CHOICE(cot_data_options, invalid, COT_INVALID_REFUSE, "refuse|replace", "what to do about invalid UTF-8"),
+    COT_OPTION_CHOICE(cot_data_options, invalid, COT_INVALID_REFUSE, "refuse|replace",
+                      "what to do about invalid UTF-8"),
     CONTEXT_OPTION,
     COT_OPTION_BOOL(cot_data_options, document_restart, true, "attention and positions start anew with each document"),
-    COT_OPTION_STRING(cot_data_options, cache_dir, "", "folder of tokenised corpora (default: coterie in the user's cache folder)"),
+    COT_OPTION_STRING(cot_data_options, cache_dir, "",
+                      "folder of tokenised corpora (default: coterie in the user's cache folder)"),
     COT_OPTION_NODE(cot_data_options, tokenizer, "the tokenizer: how it is trained, or where it lies"),
     COT_OPTION_END,
 };
@@ -53,7 +56,8 @@ static cot_status check_text_options(const cot_config *data, cot_data_options *o
     if (options->path || options->valid_path) return COT_OK;
     const char *file = data ? cot_config_file(data) : NULL;
     if (!file) return cot_fail(COT_INVALID, "data has no 'path', expected a text file or a folder of them");
-    return cot_fail(COT_INVALID, "%s:%d: data has no 'path', expected a text file or a folder of them", file, cot_config_line(data));
+    return cot_fail(COT_INVALID, "%s:%d: data has no 'path', expected a text file or a folder of them", file,
+                    cot_config_line(data));
 }
 
 cot_status cot_data_options_read(const cot_config *data, cot_data_options *out)

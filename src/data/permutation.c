@@ -1,5 +1,6 @@
 /* A Feistel network over the smallest even number of bits that holds the count, walked until the result is below it:
- * Black and Rogaway, "Ciphers with arbitrary finite domains", 2002, section 3. The walk takes fewer than 4 steps on average. */
+ * Black and Rogaway, "Ciphers with arbitrary finite domains", 2002, section 3. The walk takes fewer
+ * than 4 steps on average. */
 #include "data/permutation.h"
 
 enum { ROUNDS = 6 };

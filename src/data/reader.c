@@ -70,7 +70,8 @@ cot_status cot_reader_open(const char *path, cot_reader **out)
     cot_reader *reader = cot_calloc(sizeof *reader);
     if (!reader) return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory to read it", path);
     reader->path = cot_strdup(path);
-    const cot_status status = reader->path ? open_streams(reader) : cot_fail(COT_OUT_OF_MEMORY, "%s: no memory to read it", path);
+    const cot_status status =
+        reader->path ? open_streams(reader) : cot_fail(COT_OUT_OF_MEMORY, "%s: no memory to read it", path);
     if (status != COT_OK) {
         cot_reader_close(reader);
         return status;
@@ -83,7 +84,8 @@ static cot_status read_plain(cot_reader *reader, void *buffer, size_t capacity, 
 {
     *got = fread(buffer, 1, capacity, reader->file);
     reader->consumed += *got;
-    if (*got < capacity && ferror(reader->file)) return cot_fail(COT_IO, "%s: cannot read: %s", reader->path, strerror(errno));
+    if (*got < capacity && ferror(reader->file))
+        return cot_fail(COT_IO, "%s: cannot read: %s", reader->path, strerror(errno));
     return COT_OK;
 }
 
@@ -91,7 +93,8 @@ static cot_status gz_failure(cot_reader *reader)
 {
     int         code;
     const char *text = gzerror(reader->gz, &code);
-    if (code == Z_BUF_ERROR) return cot_fail(COT_FORMAT, "%s: the gzip data end in the middle; the file is cut off", reader->path);
+    if (code == Z_BUF_ERROR)
+        return cot_fail(COT_FORMAT, "%s: the gzip data end in the middle; the file is cut off", reader->path);
     if (code == Z_MEM_ERROR) return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory to unpack it", reader->path);
     if (code == Z_ERRNO) return cot_fail(COT_IO, "%s: cannot read: %s", reader->path, strerror(errno));
     return cot_fail(COT_FORMAT, "%s: broken gzip data: %s", reader->path, text);
@@ -110,7 +113,8 @@ static cot_status read_gz(cot_reader *reader, char *buffer, size_t capacity, siz
         if (n < 0 || code != Z_OK) return gz_failure(reader);
         break;
     }
-    if (gzdirect(reader->gz)) return cot_fail(COT_FORMAT, "%s: not gzip data, though the name ends in .gz", reader->path);
+    if (gzdirect(reader->gz))
+        return cot_fail(COT_FORMAT, "%s: not gzip data, though the name ends in .gz", reader->path);
     const z_off_t offset = gzoffset(reader->gz);
     if (offset > 0) reader->consumed = (uint64_t)offset;
     return COT_OK;

@@ -18,6 +18,7 @@ void       cot_reader_close(cot_reader *reader);  /* accepts NULL */
 /* Fills `buffer` up to `capacity`; fewer bytes come only at the end of the stream. */
 cot_status cot_reader_read(cot_reader *reader, void *buffer, size_t capacity, size_t *got);
 
-uint64_t cot_reader_consumed(const cot_reader *reader);  /* bytes of the file itself that were read so far, for progress */
+/* Bytes of the file itself that were read so far, for progress. */
+uint64_t cot_reader_consumed(const cot_reader *reader);
 
 #endif

@@ -11,8 +11,8 @@ static cot_status refuse(const cot_stream *stream, uint64_t line, uint64_t offse
 {
     char place[24] = "";
     if (line > 0) snprintf(place, sizeof place, ":%" PRIu64, line);
-    return cot_fail(COT_FORMAT, "%s%s: invalid UTF-8 at byte %" PRIu64 "%s (0x%02x); 'invalid: replace' accepts it", stream->path, place,
-                    offset, cot_reader_packed(stream->path) ? " of the unpacked file" : "", byte);
+    return cot_fail(COT_FORMAT, "%s%s: invalid UTF-8 at byte %" PRIu64 "%s (0x%02x); 'invalid: replace' accepts it",
+                    stream->path, place, offset, cot_reader_packed(stream->path) ? " of the unpacked file" : "", byte);
 }
 
 static bool reserve(cot_repair *repair, size_t bytes)
@@ -24,13 +24,15 @@ static bool reserve(cot_repair *repair, size_t bytes)
     return repair->buffer != NULL;
 }
 
-cot_status cot_repair_text(cot_repair *repair, const cot_stream *stream, uint64_t line, const char **text, size_t *length)
+cot_status cot_repair_text(cot_repair *repair, const cot_stream *stream, uint64_t line, const char **text,
+                           size_t *length)
 {
     const size_t valid = cot_utf8_valid(*text, *length);
     if (valid == *length) return COT_OK;
     if (!repair->replace) return refuse(stream, line, stream->offset + valid, (unsigned char)(*text)[valid]);
     if (!reserve(repair, 3 * *length))
-        return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory to replace invalid UTF-8 in %zu bytes", stream->path, *length);
+        return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory to replace invalid UTF-8 in %zu bytes", stream->path,
+                        *length);
     *length = cot_utf8_replace(*text, *length, repair->buffer);
     *text = repair->buffer;
     return COT_OK;

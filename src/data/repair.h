@@ -14,9 +14,10 @@ typedef struct {
     size_t capacity;
 } cot_repair;
 
-/* Checks a text that starts at the stream's first byte at hand, in line `line` (0 = not counted). A repaired text lies in
- * the repair's buffer until the next call. */
-cot_status cot_repair_text(cot_repair *repair, const cot_stream *stream, uint64_t line, const char **text, size_t *length);
+/* Checks a text that starts at the stream's first byte at hand, in line `line` (0 = not counted). A repaired text lies
+ * in the repair's buffer until the next call. */
+cot_status cot_repair_text(cot_repair *repair, const cot_stream *stream, uint64_t line, const char **text,
+                           size_t *length);
 void       cot_repair_release(cot_repair *repair);
 
 #endif

@@ -8,7 +8,8 @@
 
 enum { MAX_ROW = 64 << 20 };
 
-void cot_row_file_start(cot_row_file *file, cot_split split, double valid_fraction, const char *field, cot_repair *repair)
+void cot_row_file_start(cot_row_file *file, cot_split split, double valid_fraction, const char *field,
+                        cot_repair *repair)
 {
     file->split = split;
     file->valid_fraction = valid_fraction;
@@ -37,7 +38,8 @@ static cot_status find_line(const cot_row_file *file, cot_stream *stream, size_t
             return COT_OK;
         }
         if (seen >= MAX_ROW)
-            return cot_fail(COT_FORMAT, "%s:%" PRIu64 ": the row is longer than %d MiB", stream->path, file->line + 1, MAX_ROW >> 20);
+            return cot_fail(COT_FORMAT, "%s:%" PRIu64 ": the row is longer than %d MiB", stream->path, file->line + 1,
+                            MAX_ROW >> 20);
         if (seen == stream->capacity) COT_TRY(cot_stream_grow(stream));
         COT_TRY(cot_stream_fill(stream));
     }
@@ -64,9 +66,11 @@ static cot_status parse(cot_row_file *file, const cot_stream *stream, size_t len
     json_error_t error;
     file->row = json_loadb(row, length, JSON_ALLOW_NUL, &error);
     if (!file->row)
-        return cot_fail(COT_FORMAT, "%s:%" PRIu64 ": not a JSON object: %s (column %d)", stream->path, file->line, error.text, error.column);
+        return cot_fail(COT_FORMAT, "%s:%" PRIu64 ": not a JSON object: %s (column %d)", stream->path, file->line,
+                        error.text, error.column);
     const json_t *text = json_object_get(file->row, file->field);
-    if (!text) return cot_fail(COT_FORMAT, "%s:%" PRIu64 ": the row has no field '%s'", stream->path, file->line, file->field);
+    if (!text)
+        return cot_fail(COT_FORMAT, "%s:%" PRIu64 ": the row has no field '%s'", stream->path, file->line, file->field);
     if (!json_is_string(text))
         return cot_fail(COT_FORMAT, "%s:%" PRIu64 ": the field '%s' is no text", stream->path, file->line, file->field);
     out->text = json_string_value(text);

@@ -18,7 +18,8 @@ typedef struct {
     json_t     *row;     /* owns the text given out last */
 } cot_row_file;
 
-void cot_row_file_start(cot_row_file *file, cot_split split, double valid_fraction, const char *field, cot_repair *repair);
+void cot_row_file_start(cot_row_file *file, cot_split split, double valid_fraction, const char *field,
+                        cot_repair *repair);
 void cot_row_file_release(cot_row_file *file);
 
 /* The next row of the split whose text is not empty; length 0 = no more. The text is valid UTF-8. */

@@ -71,7 +71,10 @@ static bool skipped(const char *name)
     return false;
 }
 
-static int64_t time_stamp(const struct stat *info) { return (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec; }
+static int64_t time_stamp(const struct stat *info)
+{
+    return (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec;
+}
 
 bool cot_source_file_same(const cot_source_file *file)
 {
@@ -167,7 +170,8 @@ static cot_status add_root(cot_source_files *list, char **root, const char *give
     if (!path) return fail_memory();
     cot_status status = keep_root(root, path);
     if (status == COT_OK) status = add_path(list, path, name_start(path), 0);
-    if (status == COT_OK && list->count == before) status = cot_fail(COT_INVALID, "%s: the folder has no files to read", path);
+    if (status == COT_OK && list->count == before)
+        status = cot_fail(COT_INVALID, "%s: the folder has no files to read", path);
     cot_free(path);
     if (status != COT_OK) return status;
     qsort(list->files + before, list->count - before, sizeof *list->files, by_path);

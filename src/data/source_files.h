@@ -27,9 +27,11 @@ typedef struct {
 } cot_source_files;
 
 /* Lists the files of `path` and `valid_path`. A folder is searched whole, but for hidden files and for README, LICENSE,
- * LICENCE and COPYING files. A relative path that is not there is looked for where the program and its data were installed.
+ * LICENCE and COPYING files. A relative path that is not there is looked for where the program and its data
+ * were installed.
  *
- * Errors   COT_IO for a path that is missing, unreadable or neither file nor folder; COT_INVALID for a folder without files. */
+ * Errors   COT_IO for a path that is missing, unreadable or neither file nor folder; COT_INVALID for a folder without
+ * files. */
 cot_status cot_source_files_find(const cot_data_options *options, cot_source_files *out);
 bool       cot_source_file_same(const cot_source_file *file);  /* Do size and time stamp still hold? */
 void       cot_source_files_release(cot_source_files *files);

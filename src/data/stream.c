@@ -53,7 +53,8 @@ cot_status cot_stream_fill(cot_stream *stream)
 cot_status cot_stream_grow(cot_stream *stream)
 {
     char *grown = cot_realloc(stream->buffer, stream->capacity, 2 * stream->capacity);
-    if (!grown) return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for a row of %zu bytes", stream->path, stream->capacity);
+    if (!grown)
+        return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for a row of %zu bytes", stream->path, stream->capacity);
     stream->buffer = grown;
     stream->capacity *= 2;
     return COT_OK;

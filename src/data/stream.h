@@ -22,7 +22,7 @@ cot_status cot_stream_open(cot_stream *stream, const char *path);  /* keeps an e
 void       cot_stream_close(cot_stream *stream);                   /* closes the file */
 void       cot_stream_release(cot_stream *stream);                 /* and frees the buffer */
 
-cot_status cot_stream_fill(cot_stream *stream);                    /* moves what is at hand to the front, reads on behind it */
+cot_status cot_stream_fill(cot_stream *stream); /* moves what is at hand to the front, reads on behind it */
 cot_status cot_stream_grow(cot_stream *stream);                    /* doubles the buffer */
 
 static inline size_t      cot_stream_size(const cot_stream *stream) { return stream->end - stream->start; }

@@ -20,7 +20,8 @@ static cot_status unpacked_bytes(const char *path, uint64_t *out)
     return status;
 }
 
-cot_status cot_text_file_start(cot_text_file *file, cot_stream *stream, cot_split split, double valid_fraction, uint64_t disk_bytes)
+cot_status cot_text_file_start(cot_text_file *file, cot_stream *stream, cot_split split, double valid_fraction,
+                               uint64_t disk_bytes)
 {
     *file = (cot_text_file){.split = split};
     file->whole = valid_fraction == (split == COT_SPLIT_VALID ? 1.0 : 0.0);
@@ -52,7 +53,8 @@ static size_t find_cut(const char *text, size_t n)
     for (size_t i = n - 3; i > 0; i--)  /* a blank is at most 3 bytes long */
         if (text[i - 1] == '\n' && ink(text + i, n - i)) return i;
     for (size_t i = n - 4; i > 0; i--)
-        if (text[i] == ' ' && (unsigned char)text[i - 1] > ' ' && (unsigned char)text[i - 1] < 0x7f && ink(text + i + 1, n - i - 1))
+        if (text[i] == ' ' && (unsigned char)text[i - 1] > ' ' && (unsigned char)text[i - 1] < 0x7f &&
+            ink(text + i + 1, n - i - 1))
             return i;
     for (size_t i = n - 1; i > n - 4; i--)
         if (((unsigned char)text[i] & 0xc0) != 0x80) return i;

@@ -15,7 +15,8 @@ typedef struct {
 } cot_text_file;
 
 /* Prepares the file that `stream` has just opened. */
-cot_status cot_text_file_start(cot_text_file *file, cot_stream *stream, cot_split split, double valid_fraction, uint64_t disk_bytes);
+cot_status cot_text_file_start(cot_text_file *file, cot_stream *stream, cot_split split, double valid_fraction,
+                               uint64_t disk_bytes);
 
 /* Sets out's text, length (0 = no more), begins and ends; the bytes are not checked yet and lie in the stream's buffer.
  * Call cot_stream_skip(stream, out->length) when done with them. */

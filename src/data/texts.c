@@ -28,7 +28,8 @@ static bool has_part(const cot_source_file *file, cot_split split)
     return file->valid_fraction != (split == COT_SPLIT_VALID ? 0.0 : 1.0);
 }
 
-cot_status cot_texts_open_files(const cot_data_options *options, const cot_source_files *files, cot_split split, cot_texts **out)
+cot_status cot_texts_open_files(const cot_data_options *options, const cot_source_files *files, cot_split split,
+                                cot_texts **out)
 {
     *out = cot_calloc(sizeof **out);
     if (!*out) return cot_fail(COT_OUT_OF_MEMORY, "no memory to read the corpus");
@@ -77,13 +78,15 @@ static const cot_source_file *open_file(const cot_texts *texts) { return &texts-
 /* Opens the next file that has something for this split; none left: the stream stays closed. */
 static cot_status open_next(cot_texts *texts)
 {
-    while (texts->next < texts->files->count && !has_part(&texts->files->files[texts->next], texts->split)) texts->next++;
+    while (texts->next < texts->files->count && !has_part(&texts->files->files[texts->next], texts->split))
+        texts->next++;
     if (texts->next == texts->files->count) return COT_OK;
     const cot_source_file *file = &texts->files->files[texts->next++];
     texts->taken = 0;
     texts->repair.replace = texts->options->invalid == COT_INVALID_REPLACE;
     COT_TRY(cot_stream_open(&texts->stream, file->path));
-    if (!file->rows) return cot_text_file_start(&texts->text, &texts->stream, texts->split, file->valid_fraction, file->bytes);
+    if (!file->rows)
+        return cot_text_file_start(&texts->text, &texts->stream, texts->split, file->valid_fraction, file->bytes);
     cot_row_file_start(&texts->rows, texts->split, file->valid_fraction, texts->options->text_field, &texts->repair);
     return COT_OK;
 }

@@ -7,6 +7,7 @@
 #include "data/source_files.h"
 
 /* Like cot_texts_open(); options and files are borrowed as long as the texts are open. */
-cot_status cot_texts_open_files(const cot_data_options *options, const cot_source_files *files, cot_split split, cot_texts **out);
+cot_status cot_texts_open_files(const cot_data_options *options, const cot_source_files *files, cot_split split,
+                                cot_texts **out);
 
 #endif

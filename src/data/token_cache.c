@@ -52,7 +52,8 @@ static cot_status cache_folder(const cot_data_options *options, char *out, size_
     else if (xdg && xdg[0] == '/') n = snprintf(out, bytes, "%s/coterie", xdg);
     else if (home && home[0]) n = snprintf(out, bytes, "%s/.cache/coterie", home);
     else return cot_fail(COT_IO, "no place for the cache: neither HOME nor XDG_CACHE_HOME is set; set data.cache_dir");
-    if (n < 0 || (size_t)n >= bytes) return cot_fail(COT_IO, "the path of the cache folder is longer than %zu bytes", bytes);
+    if (n < 0 || (size_t)n >= bytes)
+        return cot_fail(COT_IO, "the path of the cache folder is longer than %zu bytes", bytes);
     return COT_OK;
 }
 
@@ -62,7 +63,8 @@ static void write_stem(const char *root, char out[41])
     const char *slash = strrchr(root, '/');
     size_t      n = 0;
     for (const char *c = slash ? slash + 1 : root; *c && n < 40; c++) {
-        const bool harmless = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || strchr("-_.", *c);
+        const bool harmless =
+            (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || strchr("-_.", *c);
         out[n++] = *c;
         if (!harmless) out[n - 1] = '_';
     }
@@ -172,7 +174,8 @@ static bool documents_fit(const cot_token_cache *cache, cot_split split, uint64_
     uint64_t end = 0;
     for (uint64_t i = 0; i < cache->document_count[split]; i++) {
         const cot_document *document = &cache->documents[split][i];
-        if (document->start != end || document->tokens > cache->id_count[split] - end || document->source >= sources) return false;
+        if (document->start != end || document->tokens > cache->id_count[split] - end || document->source >= sources)
+            return false;
         end += document->tokens + separated;
         if (end > cache->id_count[split]) return false;
     }
@@ -197,20 +200,23 @@ static bool body_whole(const cot_cache_header *header, const cot_token_cache *ca
     if (cot_hash_bytes(body, cache->mapped - sizeof *header) != header->body_hash) return false;
     bool ok = true;
     for (int s = 0; s < COT_SPLITS; s++)
-        ok = ok && documents_fit(cache, s, header->separated, (uint64_t)key->files->sources) && ids_below(cache, s, header->vocabulary);
+        ok = ok && documents_fit(cache, s, header->separated, (uint64_t)key->files->sources) &&
+             ids_below(cache, s, header->vocabulary);
     return ok;
 }
 
 /* Are the sources what they were? A time stamp that differs, or that is so young that a later change of the file might
  * not show in it, leaves it to the content. */
-static cot_status sources_same(const cot_cache_header *header, const cot_file_stamp *stamps, const cot_source_files *files, bool *same)
+static cot_status sources_same(const cot_cache_header *header, const cot_file_stamp *stamps,
+                               const cot_source_files *files, bool *same)
 {
     const int64_t settled_ns = 2000000000;
     *same = true;
     for (size_t i = 0; *same && i < files->count; i++) {
         const cot_source_file *file = &files->files[i];
         *same = file->bytes == stamps[i].bytes;
-        if (!*same || (file->mtime_ns == stamps[i].mtime_ns && file->mtime_ns < header->written_ns - settled_ns)) continue;
+        if (!*same || (file->mtime_ns == stamps[i].mtime_ns && file->mtime_ns < header->written_ns - settled_ns))
+            continue;
         uint64_t hash;
         COT_TRY(cot_file_hash(file->path, &hash));
         *same = hash == stamps[i].hash;

@@ -52,7 +52,8 @@ void cot_cache_key_set(cot_cache_key *key, const cot_source_files *files, const 
 /* Where the cache of a key lies. */
 cot_status cot_cache_path(const cot_cache_key *key, char **out);
 
-/* Maps a cache. *usable is false, and nothing mapped, when there is none, or it is damaged, or its sources have changed. */
+/* Maps a cache. *usable is false, and nothing mapped, when there is none, or it is damaged, or its sources have
+ * changed. */
 cot_status cot_token_cache_open(const char *path, const cot_cache_key *key, cot_token_cache *out, bool *usable);
 void       cot_token_cache_close(cot_token_cache *cache);
 

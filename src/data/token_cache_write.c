@@ -70,7 +70,8 @@ static cot_status begin_document(cache_writer *writer, cot_split split, int32_t 
         writer->capacity[split] = more;
     }
     writer->words = (cot_word_count){.words = 0};
-    writer->documents[split][count] = (cot_document){.start = writer->header.id_count[split], .source = (uint64_t)source};
+    writer->documents[split][count] =
+        (cot_document){.start = writer->header.id_count[split], .source = (uint64_t)source};
     writer->header.document_count[split]++;
     return COT_OK;
 }
@@ -98,7 +99,8 @@ static cot_status report(cache_writer *writer, const cot_texts *texts, size_t by
     writer->unreported = 0;
     uint64_t done, total;
     cot_texts_done(texts, &done, &total);
-    if (writer->progress(writer->progress_context, writer->progress_before + done, writer->progress_total)) return COT_OK;
+    if (writer->progress(writer->progress_context, writer->progress_before + done, writer->progress_total))
+        return COT_OK;
     return cot_fail(COT_STOPPED, "tokenising was stopped");
 }
 
@@ -142,7 +144,8 @@ static cot_status add_stamps(cache_writer *writer)
         const cot_source_file *file = &files->files[i];
         cot_file_stamp         stamp = {.bytes = file->bytes, .mtime_ns = file->mtime_ns};
         COT_TRY(cot_file_hash(file->path, &stamp.hash));
-        if (!cot_source_file_same(file)) return cot_fail(COT_IO, "%s: changed while it was read; try again", file->path);
+        if (!cot_source_file_same(file))
+            return cot_fail(COT_IO, "%s: changed while it was read; try again", file->path);
         COT_TRY(put(writer, &stamp, sizeof stamp));
     }
     return COT_OK;
@@ -182,12 +185,14 @@ static cot_status fill_file(cache_writer *writer)
 {
     const cot_cache_header room = {.magic = 0};
     start_header(writer);
-    if (fwrite(&room, sizeof room, 1, writer->file) != 1) return cot_fail(COT_IO, "%s: cannot write: %s", writer->path, strerror(errno));
+    if (fwrite(&room, sizeof room, 1, writer->file) != 1)
+        return cot_fail(COT_IO, "%s: cannot write: %s", writer->path, strerror(errno));
     COT_TRY(write_body(writer));
     writer->header.body_hash = cot_hash_end(&writer->hash);
     writer->header.header_hash = cot_cache_header_hash(&writer->header);
-    const bool ok = fseek(writer->file, 0, SEEK_SET) == 0 && fwrite(&writer->header, sizeof writer->header, 1, writer->file) == 1 &&
-                    fflush(writer->file) == 0 && fsync(fileno(writer->file)) == 0;
+    const bool ok = fseek(writer->file, 0, SEEK_SET) == 0 &&
+                    fwrite(&writer->header, sizeof writer->header, 1, writer->file) == 1 && fflush(writer->file) == 0 &&
+                    fsync(fileno(writer->file)) == 0;
     return ok ? COT_OK : cot_fail(COT_IO, "%s: cannot write: %s", writer->path, strerror(errno));
 }
 
@@ -198,7 +203,8 @@ static cot_status make_folders(const char *path)
     for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
         if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-            return cot_fail(COT_IO, "%s: cannot make the cache folder: %s; data.cache_dir names another", folder, strerror(errno));
+            return cot_fail(COT_IO, "%s: cannot make the cache folder: %s; data.cache_dir names another", folder,
+                            strerror(errno));
     }
     return COT_OK;
 }
@@ -213,7 +219,8 @@ static cot_status open_temporary(cache_writer *writer, const char *path)
     const int fd = mkstemp(writer->path);
     writer->file = fd < 0 ? NULL : fdopen(fd, "wb");
     if (writer->file) return COT_OK;
-    const cot_status status = cot_fail(COT_IO, "%s: cannot write the cache: %s; data.cache_dir names another folder", path, strerror(errno));
+    const cot_status status =
+        cot_fail(COT_IO, "%s: cannot write the cache: %s; data.cache_dir names another folder", path, strerror(errno));
     if (fd >= 0) close(fd);
     return status;
 }
@@ -222,8 +229,10 @@ static cot_status open_temporary(cache_writer *writer, const char *path)
 static cot_status close_temporary(cache_writer *writer, const char *path, cot_status status)
 {
     if (!writer->file) return status;
-    if (fclose(writer->file) != 0 && status == COT_OK) status = cot_fail(COT_IO, "%s: cannot write: %s", path, strerror(errno));
-    if (status == COT_OK && rename(writer->path, path) != 0) status = cot_fail(COT_IO, "%s: cannot rename to it: %s", path, strerror(errno));
+    if (fclose(writer->file) != 0 && status == COT_OK)
+        status = cot_fail(COT_IO, "%s: cannot write: %s", path, strerror(errno));
+    if (status == COT_OK && rename(writer->path, path) != 0)
+        status = cot_fail(COT_IO, "%s: cannot rename to it: %s", path, strerror(errno));
     if (status != COT_OK) unlink(writer->path);
     return status;
 }

@@ -1,5 +1,5 @@
-/* Windows to evaluate on. A document of n tokens has n - 1 inputs, 0 .. n - 2; input i scores token i + 1. Window k shows
- * inputs [k * stride, k * stride + window) and scores those that earlier windows did not. */
+/* Windows to evaluate on. A document of n tokens has n - 1 inputs, 0 .. n - 2; input i scores token i + 1. Window k
+ * shows inputs [k * stride, k * stride + window) and scores those that earlier windows did not. */
 #include <inttypes.h>
 
 #include "base/fail.h"
@@ -122,9 +122,11 @@ static cot_status check_options(const cot_window_options *options)
 {
     COT_TRY(cot_batch_check(options->rows, options->window));
     if (options->stride < 1 || options->stride > options->window)
-        return cot_fail(COT_INVALID, "a stride of %" PRId64 " tokens, expected 1 to the window, %" PRId64, options->stride, options->window);
+        return cot_fail(COT_INVALID, "a stride of %" PRId64 " tokens, expected 1 to the window, %" PRId64,
+                        options->stride, options->window);
     if (options->max_tokens < 0)
-        return cot_fail(COT_INVALID, "at most %" PRId64 " tokens of each source, expected 0 (all) or more", options->max_tokens);
+        return cot_fail(COT_INVALID, "at most %" PRId64 " tokens of each source, expected 0 (all) or more",
+                        options->max_tokens);
     if (options->split != COT_SPLIT_TRAIN && options->split != COT_SPLIT_VALID)
         return cot_fail(COT_INVALID, "split %d, expected 0 (training) or 1 (validation)", (int)options->split);
     return COT_OK;

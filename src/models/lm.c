@@ -11,7 +11,7 @@
 #include "ops/embed.h"
 #include "ops/linear.h"
 #include "ops/norm.h"
-#include "ops/residual.h"
+#include "ops/weighted_sum.h"
 
 typedef struct {
     int64_t hidden_size, num_layers;
@@ -211,7 +211,7 @@ static void run_segment(cot_tape *tape, void *context, bool again, cot_tensor *i
     pass.losses = losses;
     if (again) pass.observe = NULL;
     out[0] = layer_forward(s->model, s->layer, tape, &pass, in, NULL);
-    if (losses && losses->count) out[1] = cot_sum(tape, losses->loss, losses->count);
+    if (losses && losses->count) out[1] = cot_weighted_sum(tape, losses->loss, NULL, losses->count);
 }
 
 static cot_tensor *recomputed_layer(cot_model *model, cot_layer *layer, cot_tape *tape, const cot_pass *pass, cot_tensor *x)

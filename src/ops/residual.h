@@ -10,7 +10,4 @@ cot_tensor *cot_add(cot_tape *tape, cot_tensor *residual, cot_tensor *x);
 /* y [T, d] real = residual + sigmoid(logit[t]) * x[t, :]; residual, x [T, d] real, logit [T, 1] real. The gate of a shared expert (Qwen2-MoE). */
 cot_tensor *cot_gated_add(cot_tape *tape, cot_tensor *residual, cot_tensor *logit, cot_tensor *x);
 
-/* The sum of `count` scalars [1] real; NULL entries are left out. */
-cot_tensor *cot_sum(cot_tape *tape, cot_tensor *const *scalars, int count);
-
 #endif

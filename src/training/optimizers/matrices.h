@@ -14,17 +14,16 @@ static inline int64_t cot_matrix_parts(const cot_param *param) { return param->s
 static inline int64_t cot_matrix_count(const cot_param *param)
 {
     if (param->value.rank < 2) return 0;
-    return param->value.rank == 3 ? param->value.shape[0] : cot_matrix_parts(param);
+    return (param->value.rank == 3 ? param->value.shape[0] : 1) * cot_matrix_parts(param);
 }
 
 static inline cot_matrix_view cot_matrix_at(const cot_param *param, int64_t index)
 {
-    const int64_t *shape = param->value.shape;
-    if (param->value.rank == 3) return (cot_matrix_view){index * shape[1] * shape[2], shape[1], shape[2]};
-    if (param->spec.row_parts == 0) return (cot_matrix_view){0, shape[0], shape[1]};
-    int64_t row = 0;
-    for (int64_t i = 0; i < index; i++) row += param->spec.row_part[i];
-    return (cot_matrix_view){row * shape[1], param->spec.row_part[index], shape[1]};
+    const int64_t *shape = param->value.shape, parts = cot_matrix_parts(param), expert = index / parts, part = index % parts;
+    const int64_t  rows = param->value.rank == 3 ? shape[1] : shape[0], columns = cot_tensor_columns(&param->value);
+    int64_t        row = expert * rows;
+    for (int64_t i = 0; i < part; i++) row += param->spec.row_part[i];
+    return (cot_matrix_view){row * columns, parts > 1 ? param->spec.row_part[part] : rows, columns};
 }
 
 #endif

@@ -1,0 +1,79 @@
+/* Evaluation: how well a model predicts text it never saw, by source, and how its experts were used. */
+#ifndef COTERIE_EVALUATE_H
+#define COTERIE_EVALUATE_H
+
+#include <coterie/data.h>
+#include <coterie/model.h>
+
+/** Sums over one source of text, or over all. */
+typedef struct {
+    const char *name;
+    double      nll;        /**< nats, summed over the scored tokens */
+    uint64_t    tokens;     /**< scored: every token but the first of a document */
+    uint64_t    bytes;      /**< of text that the scored tokens stand for: all but the documents' first tokens */
+    uint64_t    words;      /**< separated by white space, one end of line a line */
+    double      loss;             /**< nats per token */
+    double      perplexity;       /**< exp(loss) */
+    double      word_perplexity;  /**< exp(nll / words), for corpora that are published per word */
+    double      bits_per_byte;    /**< nll / (ln 2 * bytes) */
+} cot_score;
+
+/** One sparse layer over all scored windows. */
+typedef struct {
+    int64_t layer, experts;
+    double *load;            /**< [experts] fraction of assignments, before capacity */
+    double *source_load;     /**< [sources, experts] fraction of a source's assignments */
+    double  cv2, max_vio, router_entropy, drop_fraction;  /**< population CV^2; max/mean - 1; nats; of assignments */
+    int64_t dead;            /**< experts with less than a tenth of an even share */
+} cot_layer_use;
+
+typedef struct {
+    int64_t        window, stride;
+    cot_score      total;
+    int32_t        source_count;
+    cot_score     *sources;
+    int64_t        layer_count;
+    cot_layer_use *layers;
+} cot_evaluation;
+
+typedef struct {
+    cot_split split;
+    int64_t   window;      /**< 0 = the model's context */
+    int64_t   stride;      /**< 0 = half the window */
+    int64_t   max_tokens;  /**< of each source; 0 = all */
+    bool      bf16;        /**< products in bf16 */
+} cot_evaluate_options;
+
+/** Told now and then: scored tokens so far, of all. Returns false to stop (COT_STOPPED). */
+typedef bool (*cot_evaluate_progress)(void *context, uint64_t done, uint64_t total);
+
+/**
+ * Scores one split of a corpus: every token but the first of each document once, with at most `window` tokens of context.
+ *
+ *   tokenizer   gives the bytes of tokens; the corpus was made with it
+ *   out         the caller frees it with cot_evaluation_destroy()
+ *
+ * Errors   COT_INVALID when the corpus has ids that the model lacks; COT_NOT_FINITE; COT_STOPPED.
+ * Source   docs/evaluation.md.
+ */
+COT_API cot_status cot_evaluate(cot_model *model, const cot_corpus *corpus, const cot_tokenizer *tokenizer, const cot_evaluate_options *options,
+                                cot_evaluate_progress progress, void *context, cot_evaluation **out);
+
+COT_API void cot_evaluation_destroy(cot_evaluation *evaluation);  /**< Accepts NULL. */
+
+/**
+ * The evaluation as JSON (keys as the fields above); the caller frees it with free().
+ */
+COT_API cot_status cot_evaluation_to_json(const cot_evaluation *evaluation, char **out);
+
+/**
+ * Logits of a token sequence from an empty context.
+ *
+ *   ids      [count] i32       in
+ *   logits   [count, V] f32    out, the caller's memory
+ *
+ * Errors   COT_INVALID for an id out of range.
+ */
+COT_API cot_status cot_model_logits_of(cot_model *model, const int32_t *ids, int64_t count, float *logits);
+
+#endif

@@ -1,0 +1,70 @@
+/* An evaluation as JSON. */
+#include <coterie/evaluate.h>
+
+#include <stdlib.h>
+
+#include <jansson.h>
+
+#include "base/fail.h"
+
+static void set_score(json_t *object, const cot_score *s)
+{
+    json_object_set_new(object, "loss", json_real(s->loss));
+    json_object_set_new(object, "perplexity", json_real(s->perplexity));
+    json_object_set_new(object, "word_perplexity", json_real(s->word_perplexity));
+    json_object_set_new(object, "bits_per_byte", json_real(s->bits_per_byte));
+    json_object_set_new(object, "tokens", json_integer((json_int_t)s->tokens));
+    json_object_set_new(object, "bytes", json_integer((json_int_t)s->bytes));
+    json_object_set_new(object, "words", json_integer((json_int_t)s->words));
+}
+
+static json_t *numbers(const double *values, int64_t count)
+{
+    json_t *array = json_array();
+    for (int64_t i = 0; i < count; i++) json_array_append_new(array, json_real(values[i]));
+    return array;
+}
+
+static json_t *source(const cot_evaluation *e, int32_t index)
+{
+    json_t *object = json_object(), *layers = json_array();
+    json_object_set_new(object, "name", json_string(e->sources[index].name));
+    set_score(object, &e->sources[index]);
+    for (int64_t i = 0; i < e->layer_count; i++) {
+        const cot_layer_use *layer = &e->layers[i];
+        json_t *entry = json_object();
+        json_object_set_new(entry, "layer", json_integer(layer->layer));
+        json_object_set_new(entry, "load", numbers(layer->source_load + index * layer->experts, layer->experts));
+        json_array_append_new(layers, entry);
+    }
+    json_object_set_new(object, "layers", layers);
+    return object;
+}
+
+static json_t *layer_use(const cot_layer_use *layer)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "layer", json_integer(layer->layer));
+    json_object_set_new(object, "load", numbers(layer->load, layer->experts));
+    json_object_set_new(object, "cv2", json_real(layer->cv2));
+    json_object_set_new(object, "max_vio", json_real(layer->max_vio));
+    json_object_set_new(object, "router_entropy", json_real(layer->router_entropy));
+    json_object_set_new(object, "drop_fraction", json_real(layer->drop_fraction));
+    json_object_set_new(object, "dead_experts", json_integer(layer->dead));
+    return object;
+}
+
+cot_status cot_evaluation_to_json(const cot_evaluation *e, char **out)
+{
+    json_t *root = json_object(), *sources = json_array(), *layers = json_array();
+    set_score(root, &e->total);
+    json_object_set_new(root, "window", json_integer(e->window));
+    json_object_set_new(root, "stride", json_integer(e->stride));
+    for (int32_t i = 0; i < e->source_count; i++) json_array_append_new(sources, source(e, i));
+    for (int64_t i = 0; i < e->layer_count; i++) json_array_append_new(layers, layer_use(&e->layers[i]));
+    json_object_set_new(root, "sources", sources);
+    json_object_set_new(root, "layers", layers);
+    *out = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    json_decref(root);
+    return *out ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory for the JSON of an evaluation");
+}

@@ -1,0 +1,35 @@
+/* Next-token cross-entropy, plus what the balance rules ask for (summed over sparse layers).   [shazeer2017outrageously], section 4 */
+#include "objectives/objective.h"
+#include "ops/output_loss.h"
+#include "ops/weighted_sum.h"
+
+static const cot_option options[] = {COT_OPTION_END};
+
+static cot_tensor *with_balance(cot_tape *tape, cot_tensor *loss, const cot_losses *losses, double weight)
+{
+    if (!losses || losses->count == 0) return loss;
+    cot_tensor **terms = cot_tape_alloc(tape, (size_t)(losses->count + 1) * sizeof *terms);
+    double *weights = cot_tape_alloc(tape, (size_t)(losses->count + 1) * sizeof *weights);
+    if (cot_tape_failed(tape)) return loss;
+    terms[0] = loss, weights[0] = 1;
+    for (int i = 0; i < losses->count; i++) terms[i + 1] = losses->loss[i], weights[i + 1] = weight;
+    return cot_weighted_sum(tape, terms, weights, losses->count + 1);
+}
+
+static cot_tensor *loss(const void *state, cot_tape *tape, cot_model *model, const cot_objective_input *in, cot_tensor **nll)
+{
+    (void)state;
+    const cot_batch *batch = in->batch;
+    const cot_pass pass = {.ids = batch->ids, .first = batch->first, .tokens = (int64_t)batch->rows * batch->context, .losses = in->losses,
+                           .observe = in->observe, .context = in->context};
+    if (in->losses) in->losses->count = 0;
+    cot_tensor *hidden = model->ops->hidden(model, tape, &pass, NULL, in->recompute);
+    cot_tensor *data_loss = cot_output_loss(tape, hidden, cot_tape_param(tape, model->head), batch->targets, in->token_weight, nll);
+    return with_balance(tape, data_loss, in->losses, in->balance_weight);
+}
+
+const cot_objective_ops cot_objective_next_token = {
+    .member = {"next_token", "bengio2003neural", "cross-entropy of the next token, plus balance losses", options},
+    .state_size = 1,
+    .loss = loss,
+};

@@ -1,0 +1,3 @@
+#include "kernels/combine/combine.h"
+
+COT_KERNELS_DEFINE(combine)

@@ -48,7 +48,7 @@ COT_API bool cot_registry_option_at(const char *family, const char *member, size
 /**
  * Help for a name that is none of `count`: "; did you mean 'train'? (commands: train, eval)".
  *
- *   noun      "commands"
+ *   noun      "commands"; NULL leaves the list out
  *   name_at   gives the i-th name of `context`
  *   out       [bytes] out, cut to fit; "" when there are no names
  */

@@ -55,8 +55,9 @@ void cot_suggest(const char *noun, const char *name, size_t count, const char *(
 {
     const char *near = cot_nearest(name, count, name_at, context);
     size_t used = (size_t)snprintf(out, bytes, "%s%s%s", near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    if (count && used < bytes) used += (size_t)snprintf(out + used, bytes - used, " (%s: ", noun);
+    if (count == 0 || !noun) return;
+    if (used < bytes) used += (size_t)snprintf(out + used, bytes - used, " (%s: ", noun);
     for (size_t i = 0; i < count && used < bytes; i++)
         used += (size_t)snprintf(out + used, bytes - used, "%s%s", i ? ", " : "", name_at(context, i));
-    if (count && used < bytes) snprintf(out + used, bytes - used, ")");
+    if (used < bytes) snprintf(out + used, bytes - used, ")");
 }

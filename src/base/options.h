@@ -53,7 +53,7 @@ void cot_option_describe_range(const cot_option *option, char *out, size_t bytes
 const char *cot_nearest(const char *name, size_t count, const char *(*name_at)(const void *, size_t), const void *context);
 
 /* Writes help for a name that is none of them: "; did you mean 'lr'? (keys: lr, beta1)", `noun` being "keys"; without a near
- * one the first half is left out, and all of it when there are no names. At most `bytes`, NUL included. */
+ * one the first half is left out, without a noun the second, and all of it when there are no names. At most `bytes`, NUL included. */
 void cot_suggest(const char *noun, const char *name, size_t count, const char *(*name_at)(const void *, size_t), const void *context,
                  char *out, size_t bytes);
 

@@ -1,0 +1,11 @@
+/* JSON results on stdout. */
+#ifndef COTERIE_APP_PRINT_JSON_H
+#define COTERIE_APP_PRINT_JSON_H
+
+#include <jansson.h>
+
+/* Prints a value (numbers with 17 digits) and a newline, and gives it back. Returns an exit code; NULL (no memory while it
+ * was built) fails. */
+int print_json(json_t *value);
+
+#endif

@@ -1,0 +1,3 @@
+#include "kernels/attention/attention.h"
+
+COT_KERNELS_DEFINE(attention)

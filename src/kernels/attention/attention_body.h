@@ -1,0 +1,349 @@
+/* Included once per mode; see kernels.h. Loops over 16 lanes with local arrays become vector code with the arrays in registers. */
+#include "kernels/attention/attention.h"
+#include "kernels/attention/transpose.h"
+
+#ifndef EACH_LANE
+#define EACH_LANE _Pragma("omp simd") for (int i = 0; i < COT_ATTENTION_STRIP; i++)
+#endif
+
+#if COT_IS_F64
+#define EXP2(x) exp2(x)
+#define LOG2(x) log2(x)
+#elif COT_ISA_LEVEL == 0
+#define EXP2(x) exp2f(x)
+#define LOG2(x) log2f(x)
+#else
+#define EXP2(x) cot_fast_exp2f(x)
+#define LOG2(x) log2f(x)
+#endif
+
+#define TILE COT_ATTENTION_TILE
+#define STRIP COT_ATTENTION_STRIP
+
+/* ---- rotary positions: [su2021roformer], half-split pairs ---- */
+
+/* Angles are sums of a coarse and a fine one, so that a position costs a complex product and not a sine. */
+static void K(attention_turns)(int32_t first, int32_t n, int32_t dim, double theta, void *turns_)
+{
+    enum { FINE = 16 };
+    real *turns = turns_;
+    const int32_t half = dim / 2;
+    for (int32_t j = 0; j < half; j++) {
+        const double frequency = pow(theta, -2.0 * j / dim);
+        double cosine[FINE], sine[FINE], coarse_cosine = 0, coarse_sine = 0;
+        for (int32_t p = first; p < first + n && p < first + FINE; p++) {
+            cosine[p % FINE] = cos(p % FINE * frequency);
+            sine[p % FINE] = sin(p % FINE * frequency);
+        }
+        for (int32_t p = first; p < first + n; p++) {
+            const int32_t fine = p % FINE;
+            if (p == first || fine == 0) {
+                coarse_cosine = cos((p - fine) * frequency);
+                coarse_sine = sin((p - fine) * frequency);
+            }
+            real *turn = turns + (size_t)(p - first) * (size_t)dim;
+            turn[j] = (real)(coarse_cosine * cosine[fine] - coarse_sine * sine[fine]);
+            turn[half + j] = (real)(coarse_sine * cosine[fine] + coarse_cosine * sine[fine]);
+        }
+    }
+}
+
+static void K(attention_gather)(int32_t n, int32_t padded, int32_t dim, const void *x_, int64_t stride, const void *turns, const int32_t *position,
+                                double factor_, void *rows)
+{
+    const int32_t half = dim / 2;
+    const real factor = (real)factor_;
+    for (int32_t t = 0; t < n; t++) {
+        const act *x = (const act *)x_ + t * stride;
+        act *row = (act *)rows + (size_t)t * (size_t)dim;
+        if (turns) {
+            const real *cosine = (const real *)turns + (size_t)position[t] * (size_t)dim, *sine = cosine + half;
+#pragma omp simd
+            for (int32_t j = 0; j < half; j++) {
+                const real a = factor * LOAD(x[j]), b = factor * LOAD(x[half + j]);
+                row[j] = STORE(a * cosine[j] - b * sine[j]);
+                row[half + j] = STORE(b * cosine[j] + a * sine[j]);
+            }
+        } else if (factor_ == 1) {
+            memcpy(row, x, (size_t)dim * sizeof *row);
+        } else {
+#pragma omp simd
+            for (int32_t j = 0; j < dim; j++) row[j] = STORE(factor * LOAD(x[j]));
+        }
+    }
+    if (padded > n) memset((act *)rows + (size_t)n * (size_t)dim, 0, (size_t)(padded - n) * (size_t)dim * sizeof(act));
+}
+
+/* x (+)= a row of reals. */
+static inline void K(put)(int32_t dim, const real *row, act *x, bool accumulate)
+{
+    if (accumulate) {
+#pragma omp simd
+        for (int32_t j = 0; j < dim; j++) x[j] = STORE(LOAD(x[j]) + row[j]);
+    } else {
+#pragma omp simd
+        for (int32_t j = 0; j < dim; j++) x[j] = STORE(row[j]);
+    }
+}
+
+static void K(attention_scatter)(int32_t n, int32_t dim, void *rows, const void *turns, const int32_t *position, double factor_,
+                                 void *x, int64_t stride, bool accumulate)
+{
+    const int32_t half = dim / 2;
+    const real factor = (real)factor_;
+    for (int32_t t = 0; t < n; t++) {
+        real *row = (real *)rows + (size_t)t * (size_t)dim;
+        if (turns) {
+            const real *cosine = (const real *)turns + (size_t)position[t] * (size_t)dim, *sine = cosine + half;
+#pragma omp simd
+            for (int32_t j = 0; j < half; j++) {
+                const real a = factor * row[j], b = factor * row[half + j];
+                row[j] = a * cosine[j] + b * sine[j];
+                row[half + j] = b * cosine[j] - a * sine[j];
+            }
+        } else if (factor_ != 1) {
+#pragma omp simd
+            for (int32_t j = 0; j < dim; j++) row[j] *= factor;
+        }
+        K(put)(dim, row, (act *)x + t * stride, accumulate);
+    }
+}
+
+/* ---- layouts ---- */
+
+static void K(attention_real_rows)(int32_t n, int32_t dim, const void *columns, void *rows)
+{
+#if COT_IS_F64
+    transpose8(dim, n, columns, TILE, rows, (size_t)dim);
+#else
+    transpose4(dim, n, columns, TILE, rows, (size_t)dim);
+#endif
+}
+
+#if COT_IS_BF16
+
+/* Neighbours along dim lie side by side already: transposing them as units of 4 bytes gives the pairs. */
+static void K(attention_column_pairs)(int32_t n, int32_t dim, const void *rows, void *pairs)
+{
+    transpose4(n, dim / 2, rows, (size_t)dim / 2, pairs, TILE);
+}
+
+static void K(attention_columns)(int32_t n, int32_t dim, const void *rows, void *columns)
+{
+    enum { UNITS = 16 };
+    uint32_t unit[UNITS * TILE];
+    for (int32_t c = 0; c < dim / 2; c += UNITS) {
+        const int32_t units = dim / 2 - c < UNITS ? dim / 2 - c : UNITS;
+        transpose4(n, units, (const act *)rows + 2 * c, (size_t)dim / 2, unit, TILE);
+        for (int32_t u = 0; u < units; u++) {
+            act *even = (act *)columns + (size_t)(2 * (c + u)) * TILE, *odd = even + TILE;
+            const uint32_t *from = unit + u * TILE;
+#pragma omp simd
+            for (int32_t i = 0; i < n; i++) {
+                even[i] = (act)from[i];
+                odd[i] = (act)(from[i] >> 16);
+            }
+        }
+    }
+}
+
+static void K(attention_row_pairs)(int32_t n, int32_t dim, const void *rows, void *pairs)
+{
+    for (int32_t t = 0; t < n; t += 2) {
+        const act *even = (const act *)rows + (size_t)t * (size_t)dim, *odd = even + dim;
+        uint32_t *pair = (uint32_t *)pairs + (size_t)(t / 2) * (size_t)dim;
+#pragma omp simd
+        for (int32_t j = 0; j < dim; j++) pair[j] = (uint32_t)even[j] | (uint32_t)odd[j] << 16;
+    }
+}
+
+/* The upper half holds the number rounded to bf16. NaNs that arithmetic makes stay NaN; the case of other NaNs is left out. */
+static inline uint32_t K(rounded)(real value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits + 0x7fffu + ((bits >> 16) & 1u);
+}
+
+#else
+
+static void K(attention_columns)(int32_t n, int32_t dim, const void *rows, void *columns)
+{
+#if COT_IS_F64
+    transpose8(n, dim, rows, (size_t)dim, columns, TILE);
+#else
+    transpose4(n, dim, rows, (size_t)dim, columns, TILE);
+#endif
+}
+
+#endif
+
+/* ---- softmax over the keys of a strip ---- */
+
+static void K(hide)(const cot_attention_strip *strip, real *scores)
+{
+    for (int32_t c = 0; c < strip->lanes; c += STRIP)
+        for (int32_t j = 0; j < strip->keys; j++) {
+            const int32_t key = strip->key + j, last = strip->last + c;
+            const int32_t *lowest = strip->lowest + c;
+            real *s = scores + j * TILE + c;
+            EACH_LANE {
+                const int32_t seen = (key >= lowest[i]) & (key <= last + i);
+                s[i] = seen ? s[i] : (real)COT_ATTENTION_HIDDEN;
+            }
+        }
+}
+
+/* Two keys a turn: in bf16 they make a pair. */
+static void K(attention_softmax)(const cot_attention_strip *strip, int32_t dim, void *scores_, void *weights_, void *maximum_, void *sum_, void *acc_)
+{
+    if (strip->lowest) K(hide)(strip, scores_);
+    for (int32_t c = 0; c < strip->lanes; c += STRIP) {
+        const real *scores = (const real *)scores_ + c;
+        real *maximum = (real *)maximum_ + c, *sum = (real *)sum_ + c, *acc = (real *)acc_ + c;
+        real top[STRIP], total[STRIP], shrink[STRIP];
+        EACH_LANE top[i] = maximum[i];
+        for (int32_t j = 0; j < strip->keys; j++)
+            EACH_LANE top[i] = scores[j * TILE + i] > top[i] ? scores[j * TILE + i] : top[i];
+        EACH_LANE shrink[i] = EXP2(maximum[i] - top[i]);
+        EACH_LANE total[i] = sum[i] * shrink[i];
+        for (int32_t j = 0; j < strip->keys; j += 2) {
+            const real *s = scores + j * TILE;
+#if COT_IS_BF16
+            uint32_t *pair = (uint32_t *)weights_ + j / 2 * TILE + c;
+#else
+            real *weights = (real *)weights_ + j * TILE + c;
+#endif
+            EACH_LANE {
+                const real even = EXP2(s[i] - top[i]), odd = EXP2(s[TILE + i] - top[i]);
+                total[i] += even + odd;
+#if COT_IS_BF16
+                pair[i] = K(rounded)(even) >> 16 | (K(rounded)(odd) & 0xffff0000u);
+#else
+                weights[i] = even;
+                weights[TILE + i] = odd;
+#endif
+            }
+        }
+        EACH_LANE maximum[i] = top[i];
+        EACH_LANE sum[i] = total[i];
+        for (int32_t d = 0; d < dim; d++) EACH_LANE acc[d * TILE + i] *= shrink[i];
+    }
+}
+
+static void K(attention_finish)(int32_t lanes, int32_t dim, void *acc_, const void *maximum_, const void *sum_, void *lse_)
+{
+    for (int32_t c = 0; c < lanes; c += STRIP) {
+        const real *maximum = (const real *)maximum_ + c, *sum = (const real *)sum_ + c;
+        real *acc = (real *)acc_ + c, *lse = (real *)lse_ + c;
+        real inverse[STRIP];
+        EACH_LANE inverse[i] = 1 / sum[i];
+        for (int i = 0; i < STRIP; i++) lse[i] = maximum[i] + LOG2(sum[i]);
+        for (int32_t d = 0; d < dim; d++) EACH_LANE acc[d * TILE + i] *= inverse[i];
+    }
+}
+
+/* ---- going back ---- */
+
+static void K(attention_delta)(int32_t n, int32_t dim, const void *out_, const void *grad_, int64_t stride, void *delta)
+{
+    for (int32_t t = 0; t < n; t++) {
+        const act *out = (const act *)out_ + t * stride, *grad = (const act *)grad_ + t * stride;
+        real sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int32_t d = 0; d < dim; d++) sum += LOAD(out[d]) * LOAD(grad[d]);
+        ((real *)delta)[t] = sum;
+    }
+}
+
+static void K(attention_gradient)(const cot_attention_strip *strip, const void *lse_, const void *delta_, void *scores_, const void *weight_grad_,
+                                  void *weights_, void *score_grad_, void *score_grad_pairs)
+{
+    (void)score_grad_pairs;
+    if (strip->lowest) K(hide)(strip, scores_);
+    for (int32_t c = 0; c < strip->lanes; c += STRIP) {
+        real lse[STRIP], delta[STRIP];
+        EACH_LANE lse[i] = ((const real *)lse_)[c + i];
+        EACH_LANE delta[i] = ((const real *)delta_)[c + i];
+        for (int32_t j = 0; j < strip->keys; j += 2) {
+            const int32_t at = j * TILE + c;
+            const real *s = (const real *)scores_ + at, *slope = (const real *)weight_grad_ + at;
+            act *weights = (act *)weights_ + at, *score_grad = (act *)score_grad_ + at;
+#if COT_IS_BF16
+            uint32_t *pair = (uint32_t *)score_grad_pairs + j / 2 * TILE + c;
+#endif
+            EACH_LANE {
+                const real even = EXP2(s[i] - lse[i]), odd = EXP2(s[TILE + i] - lse[i]);
+                const real even_grad = even * (slope[i] - delta[i]), odd_grad = odd * (slope[TILE + i] - delta[i]);
+#if COT_IS_BF16
+                const uint32_t low = K(rounded)(even_grad), high = K(rounded)(odd_grad);
+                weights[i] = (act)(K(rounded)(even) >> 16);
+                weights[TILE + i] = (act)(K(rounded)(odd) >> 16);
+                score_grad[i] = (act)(low >> 16);
+                score_grad[TILE + i] = (act)(high >> 16);
+                pair[i] = low >> 16 | (high & 0xffff0000u);
+#else
+                weights[i] = even;
+                weights[TILE + i] = odd;
+                score_grad[i] = even_grad;
+                score_grad[TILE + i] = odd_grad;
+#endif
+            }
+        }
+    }
+}
+
+/* ---- one query ---- */
+
+static void K(attention_single)(int32_t n, int32_t dim, const void *query_, const void *keys, const void *values, void *scores_,
+                                void *maximum, void *sum, void *acc_)
+{
+    const act *query = query_;
+    real *scores = scores_, *acc = acc_, top = (real)COT_ATTENTION_LOWEST, total = 0;
+    for (int32_t t = 0; t < n; t++) {
+        const act *key = (const act *)keys + (size_t)t * (size_t)dim;
+        real dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (int32_t d = 0; d < dim; d++) dot += LOAD(query[d]) * LOAD(key[d]);
+        scores[t] = dot;
+        top = dot > top ? dot : top;
+    }
+#pragma omp simd reduction(+ : total)
+    for (int32_t t = 0; t < n; t++) {
+        scores[t] = EXP2(scores[t] - top);
+        total += scores[t];
+    }
+    memset(acc, 0, (size_t)dim * sizeof *acc);
+    for (int32_t t = 0; t < n; t++) {
+        const act *value = (const act *)values + (size_t)t * (size_t)dim;
+        const real weight = scores[t];
+#pragma omp simd
+        for (int32_t d = 0; d < dim; d++) acc[d] += weight * LOAD(value[d]);
+    }
+    *(real *)maximum = top;
+    *(real *)sum = total;
+}
+
+const cot_attention_kernels K(cot_attention) = {
+    .turns = K(attention_turns),
+    .gather = K(attention_gather),
+    .scatter = K(attention_scatter),
+    .columns = K(attention_columns),
+#if COT_IS_BF16
+    .column_pairs = K(attention_column_pairs),
+    .row_pairs = K(attention_row_pairs),
+#else
+    .column_pairs = K(attention_columns),
+#endif
+    .real_rows = K(attention_real_rows),
+    .softmax = K(attention_softmax),
+    .finish = K(attention_finish),
+    .delta = K(attention_delta),
+    .gradient = K(attention_gradient),
+    .single = K(attention_single),
+};
+
+#undef EXP2
+#undef LOG2
+#undef TILE
+#undef STRIP

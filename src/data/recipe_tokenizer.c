@@ -1,0 +1,114 @@
+#include "data/recipe_tokenizer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/memory.h"
+#include "data/data_options.h"
+#include "data/hash.h"
+#include "data/token_cache.h"
+#include "formats/file.h"
+
+typedef struct {
+    char   *path;
+    int64_t vocab_size;
+} settings;
+
+static const cot_option options[] = {
+    COT_OPTION_STRING(settings, path, "", "a tokenizer.json or a folder with one"),
+    COT_OPTION_INT(settings, vocab_size, 2048, 257, COT_VOCAB_SIZE_MAX, "symbols: 256 bytes, one end of text, the rest merges"),
+    COT_OPTION_END,
+};
+
+static cot_status read_settings(const cot_config *node, settings *out)
+{
+    if (cot_config_get_kind(node) == COT_CONFIG_SCALAR) {
+        COT_TRY(cot_options_apply(options, out, NULL));
+        cot_free(out->path);
+        out->path = cot_strdup(cot_config_text(node));
+        return out->path ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory for a path");
+    }
+    const char *kind = cot_config_text(cot_config_get(node, "kind"));
+    if (kind && strcmp(kind, "bpe") != 0)
+        return cot_fail(COT_NOT_FOUND, "%s:%d: data.tokenizer: kind is '%s', expected bpe", cot_config_file(node), cot_config_line(node), kind);
+    return cot_options_apply(options, out, node);
+}
+
+/* One folder for each text, its options and vocabulary: anything about the files that changes gives another. */
+static cot_status cached_folder(const cot_data_options *data, int64_t vocab_size, char **out)
+{
+    cot_source_files files;
+    cot_cache_key key;
+    char *path = NULL;
+    COT_TRY(cot_source_files_find(data, &files));
+    cot_cache_key_set(&key, &files, data, NULL);
+    cot_hash hash;
+    cot_hash_start(&hash);
+    cot_hash_add(&hash, &key.identity, sizeof key.identity);
+    cot_hash_add(&hash, &vocab_size, sizeof vocab_size);
+    for (size_t i = 0; i < files.count; i++) {
+        cot_hash_add(&hash, &files.files[i].bytes, sizeof files.files[i].bytes);
+        cot_hash_add(&hash, &files.files[i].mtime_ns, sizeof files.files[i].mtime_ns);
+    }
+    key.name = cot_hash_end(&hash);
+    const cot_status status = cot_cache_path(&key, &path);
+    cot_source_files_release(&files);
+    if (status != COT_OK) return status;
+    const size_t size = strlen(path) + 16;
+    *out = cot_malloc(size);
+    if (*out) snprintf(*out, size, "%s.tokenizer", path);
+    cot_free(path);
+    return *out ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory for a path");
+}
+
+typedef struct {
+    cot_texts        *texts;
+    cot_data_progress progress;
+    void             *context;
+} reading;
+
+static cot_status read_text(void *context, const char **text, size_t *length)
+{
+    const reading *r = context;
+    uint64_t done, total;
+    cot_texts_done(r->texts, &done, &total);
+    if (r->progress && !r->progress(r->context, done, total)) return cot_fail(COT_STOPPED, "the training of the tokenizer was stopped");
+    return cot_texts_read(r->texts, text, length);
+}
+
+static cot_status train(const cot_config *data, int64_t vocab_size, const char *folder, cot_data_progress progress, void *context, cot_tokenizer **out)
+{
+    reading r = {.progress = progress, .context = context};
+    const cot_tokenizer_options o = {.vocab_size = (int32_t)vocab_size};
+    COT_TRY(cot_texts_open(data, COT_SPLIT_TRAIN, &r.texts));
+    cot_status status = cot_tokenizer_train(&o, read_text, &r, out);
+    cot_texts_close(r.texts);
+    if (status != COT_OK) return status;
+    if (cot_folder_make(folder) != COT_OK || cot_tokenizer_save(*out, folder, 0) != COT_OK) return COT_OK;  /* no cache: trained again next time */
+    return COT_OK;
+}
+
+static cot_status bpe(const cot_config *data, const cot_data_options *o, int64_t vocab_size, cot_data_progress progress, void *context, cot_tokenizer **out)
+{
+    char *folder = NULL;
+    COT_TRY(cached_folder(o, vocab_size, &folder));
+    cot_status status = cot_folder_exists(folder) ? cot_tokenizer_load(folder, out) : COT_IO;
+    if (status != COT_OK) status = train(data, vocab_size, folder, progress, context, out);
+    cot_free(folder);
+    return status;
+}
+
+cot_status cot_recipe_tokenizer(const cot_config *data, cot_data_progress progress, void *context, cot_tokenizer **out)
+{
+    cot_data_options o;
+    settings s = {0};
+    *out = NULL;
+    COT_TRY(cot_data_options_read(data, &o));
+    cot_status status = o.random ? COT_OK : read_settings(o.tokenizer, &s);
+    if (status == COT_OK && !o.random)
+        status = s.path && *s.path ? cot_tokenizer_load(s.path, out) : bpe(data, &o, s.vocab_size, progress, context, out);
+    cot_options_release(options, &s);
+    cot_data_options_release(&o);
+    return status;
+}

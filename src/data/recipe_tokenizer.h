@@ -1,0 +1,13 @@
+/* The tokenizer that a recipe's data block asks for: read from a file, or trained on the training text and cached. */
+#ifndef COT_DATA_RECIPE_TOKENIZER_H
+#define COT_DATA_RECIPE_TOKENIZER_H
+
+#include <coterie/data.h>
+
+/* `tokenizer:` is {kind: bpe, vocab_size: 2048} (trained on the training split, kept in the cache folder), {path: FILE OR FOLDER}, or a path alone.
+ * Without it: bpe of 2048. kind: random has none (*out is NULL).
+ *
+ * Errors   the options' with file and line; those of reading text and of the tokenizer. */
+cot_status cot_recipe_tokenizer(const cot_config *data, cot_data_progress progress, void *context, cot_tokenizer **out);
+
+#endif

@@ -1,0 +1,200 @@
+#include "training/plan.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/fail.h"
+#include "base/memory.h"
+#include "base/options.h"
+#include "data/recipe_tokenizer.h"
+#include "training/optimizers/optimizer.h"
+
+const cot_option cot_train_option_table[] = {
+    COT_OPTION_DOUBLE(cot_train_options, tokens, 2e6, 1, 1e15, "tokens to train on (rounded up to whole steps)"),
+    COT_OPTION_INT(cot_train_options, steps, 0, 0, 1e12, "steps to train; 0 = as many as tokens asks for"),
+    COT_OPTION_INT(cot_train_options, batch, 16, 1, 1e7, "rows of `context` tokens in a step"),
+    COT_OPTION_INT(cot_train_options, accumulation, 1, 1, 1e6, "parts that a step's rows are computed in, one after the other"),
+    COT_OPTION_NODE(cot_train_options, optimizer, "{kind: adamw, lr: 1e-3, ...}; see `coterie list optimizers`"),
+    COT_OPTION_NODE(cot_train_options, schedule, "{kind: cosine, warmup: 0.02, ...}; see `coterie list schedules`; absent: constant"),
+    COT_OPTION_NODE(cot_train_options, objective, "{kind: next_token}"),
+    COT_OPTION_DOUBLE(cot_train_options, clip_grad_norm, 1, 0, 1e9, "largest gradient norm (all parameters together); 0 = no limit"),
+    COT_OPTION_CHOICE(cot_train_options, precision, 0, "auto|f32|bf16", "of products; auto: the fastest that the machine has"),
+    COT_OPTION_INT(cot_train_options, seed, 1, 0, 9e15, "of initialisation, shuffling, noise and dropout"),
+    COT_OPTION_BOOL(cot_train_options, recompute, false, "recompute activations when going back: less memory, same bits"),
+    COT_OPTION_INT(cot_train_options, eval_every, 0, 0, 1e12, "steps between evaluations; 0 = only at the end"),
+    COT_OPTION_INT(cot_train_options, eval_tokens, 0, 0, 1e12, "validation tokens of each source in an evaluation; 0 = all"),
+    COT_OPTION_INT(cot_train_options, save_every, 0, 0, 1e12, "steps between checkpoints (the last one is kept); 0 = only at the end"),
+    COT_OPTION_INT(cot_train_options, keep_every, 0, 0, 1e12, "steps between model folders kept for good under kept/; 0 = none"),
+    COT_OPTION_END,
+};
+
+typedef struct {
+    cot_prepare_progress progress;
+    void                *context;
+    const char          *what;
+} telling;
+
+static bool tell(void *context, uint64_t done, uint64_t total)
+{
+    const telling *t = context;
+    return !t->progress || t->progress(t->context, t->what, done, total);
+}
+
+static const char *section_at(const void *context, size_t index)
+{
+    (void)context;
+    static const char *const names[] = {"model", "data", "train"};
+    return names[index];
+}
+
+static cot_status check_sections(const cot_config *recipe)
+{
+    if (cot_config_get_kind(recipe) != COT_CONFIG_MAP) return cot_fail(COT_INVALID, "%s: no recipe: expected a map with model, data and train", cot_config_file(recipe));
+    for (size_t i = 0; i < cot_config_size(recipe); i++) {
+        const char *key = cot_config_key(recipe, i);
+        if (!strcmp(key, "model") || !strcmp(key, "data") || !strcmp(key, "train")) continue;
+        const char *near = cot_nearest(key, 3, section_at, NULL);
+        return cot_fail(COT_INVALID, "%s:%d: unknown key '%s'%s%s%s (keys: model, data, train)", cot_config_file(recipe),
+                        cot_config_line(cot_config_at(recipe, i)), key, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    }
+    for (size_t i = 0; i < 3; i++)
+        if (!cot_config_get(recipe, section_at(NULL, i)))
+            return cot_fail(COT_INVALID, "%s: the recipe has no '%s', expected model, data and train", cot_config_file(recipe), section_at(NULL, i));
+    return COT_OK;
+}
+
+static cot_status take_train(cot_plan *plan)
+{
+    cot_train_options *o = &plan->train;
+    const cot_config *section = cot_config_get(plan->recipe, "train");
+    COT_TRY(cot_options_apply(cot_train_option_table, o, section));
+    if (!o->optimizer) return cot_fail(COT_INVALID, "%s:%d: train has no 'optimizer', expected e.g. {kind: adamw, lr: 1e-3}", cot_config_file(section), cot_config_line(section));
+    if (o->batch % o->accumulation)
+        return cot_fail(COT_INVALID, "%s:%d: train.accumulation is %lld, expected a divisor of batch, %lld", cot_config_file(section), cot_config_line(section),
+                        (long long)o->accumulation, (long long)o->batch);
+    plan->bf16 = o->precision == 2 || (o->precision == 0 && cot_cpu() >= COT_CPU_AVX512BF16);
+    return COT_OK;
+}
+
+/* Kinds and shapes are checked before the corpus is looked at; the vocabulary may still be unknown then. */
+static cot_status check_early(const cot_plan *plan)
+{
+    cot_model *model = NULL;
+    COT_TRY(cot_model_create(cot_config_get(plan->recipe, "model"), 1, 1, &model));
+    cot_model_destroy(model);
+    const cot_member *member;
+    return cot_family_find("optimizer", cot_optimizer_at, plan->train.optimizer, &member);
+}
+
+static cot_status take_data(cot_plan *plan, cot_prepare_progress progress, void *context)
+{
+    const cot_config *data = cot_config_get(plan->recipe, "data");
+    telling t = {progress, context, "tokenizer"};
+    COT_TRY(cot_recipe_tokenizer(data, tell, &t, &plan->tokenizer));
+    t.what = "corpus";
+    COT_TRY(cot_corpus_create(data, plan->tokenizer, tell, &t, &plan->corpus));
+    plan->context = cot_corpus_context(plan->corpus);
+    const double per_step = (double)(plan->train.batch * plan->context);
+    plan->steps = plan->train.steps ? plan->train.steps : (int64_t)ceil(plan->train.tokens / per_step);
+    return COT_OK;
+}
+
+/* Bytes that this process may still take: what the system says is available, and the container's limit. */
+static int64_t available_bytes(void)
+{
+    int64_t available = INT64_MAX;
+    char line[128];
+    FILE *f = fopen("/proc/meminfo", "r");
+    while (f && fgets(line, sizeof line, f)) {
+        long long kilobytes;
+        if (sscanf(line, "MemAvailable: %lld kB", &kilobytes) == 1) available = kilobytes * 1024;
+    }
+    if (f) fclose(f);
+    long long limit = 0, used = 0;
+    FILE *max = fopen("/sys/fs/cgroup/memory.max", "r"), *now = fopen("/sys/fs/cgroup/memory.current", "r");
+    if (max && now && fscanf(max, "%lld", &limit) == 1 && fscanf(now, "%lld", &used) == 1 && limit - used < available) available = limit - used;
+    if (max) fclose(max);
+    if (now) fclose(now);
+    return available;
+}
+
+static cot_status check_memory(const cot_plan *plan)
+{
+    const int64_t needed = cot_plan_describe(plan).bytes, available = available_bytes();
+    if (needed <= available) return COT_OK;
+    return cot_fail(COT_OUT_OF_MEMORY, "the run needs about %.1f GB (%lld parameters), %.1f GB are free: make the model or the micro-batches smaller, or set train.recompute",
+                    (double)needed / 1e9, (long long)cot_model_describe(plan->model, 0).parameters_total, (double)available / 1e9);
+}
+
+static cot_status prepare(cot_plan *plan, cot_prepare_progress progress, void *context)
+{
+    COT_TRY(check_sections(plan->recipe));
+    COT_TRY(take_train(plan));
+    COT_TRY(check_early(plan));
+    COT_TRY(take_data(plan, progress, context));
+    COT_TRY(cot_model_create(cot_config_get(plan->recipe, "model"), cot_corpus_vocabulary(plan->corpus), plan->context, &plan->model));
+    return check_memory(plan);
+}
+
+cot_status cot_plan_create(const cot_config *recipe, cot_prepare_progress progress, void *context, cot_plan **out)
+{
+    *out = NULL;
+    cot_plan *plan = cot_calloc(sizeof *plan);
+    if (!plan) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a plan");
+    cot_status status = cot_config_copy(recipe, &plan->recipe);
+    if (status == COT_OK) status = prepare(plan, progress, context);
+    if (status != COT_OK) {
+        cot_plan_destroy(plan);
+        return status;
+    }
+    *out = plan;
+    return COT_OK;
+}
+
+void cot_plan_destroy(cot_plan *plan)
+{
+    if (!plan) return;
+    cot_options_release(cot_train_option_table, &plan->train);
+    cot_model_destroy(plan->model);
+    cot_corpus_destroy(plan->corpus);
+    cot_tokenizer_destroy(plan->tokenizer);
+    cot_config_destroy(plan->recipe);
+    cot_free(plan);
+}
+
+const cot_model     *cot_plan_model(const cot_plan *plan) { return plan->model; }
+const cot_corpus    *cot_plan_corpus(const cot_plan *plan) { return plan->corpus; }
+const cot_tokenizer *cot_plan_tokenizer(const cot_plan *plan) { return plan->tokenizer; }
+
+/* Outputs of the products and what stands between them, for each token of a micro-batch; one layer at a time when recomputed. */
+static double activation_bytes(const cot_plan *plan, const cot_model_info *info)
+{
+    const double tokens = (double)(plan->train.batch / plan->train.accumulation * plan->context), d = (double)info->hidden_size;
+    const double layers = info->flops_recompute / (2 * d) + 4 * d * (double)info->num_layers;
+    const double kept = plan->train.recompute ? layers / (double)info->num_layers + d * (double)info->num_layers : layers;
+    const double chunk = fmin(tokens, 512) * (double)info->vocab_size * 6;
+    return tokens * kept * (plan->bf16 ? 3 : 4) + 12 * tokens * d * 4 + chunk;
+}
+
+cot_plan_info cot_plan_describe(const cot_plan *plan)
+{
+    const cot_model_info info = cot_model_describe(plan->model, plan->context);
+    const int64_t per_step = plan->train.batch * plan->context;
+    const cot_config *train = cot_config_get(plan->recipe, "train");
+    const char *schedule = cot_config_text(cot_config_get(train, "schedule.kind"));
+    cot_plan_info out = {
+        .steps = plan->steps, .tokens = plan->steps * per_step, .tokens_per_step = per_step, .rows = plan->train.batch,
+        .micro_batches = plan->train.accumulation, .context = plan->context,
+        .flops_per_token = info.flops_training + (plan->train.recompute ? info.flops_recompute : 0),
+        .bf16 = plan->bf16, .precision = plan->bf16 ? "bf16" : "f32",
+        .train_tokens = (int64_t)cot_corpus_size(plan->corpus, COT_SPLIT_TRAIN, -1).tokens,
+        .valid_tokens = (int64_t)cot_corpus_size(plan->corpus, COT_SPLIT_VALID, -1).tokens,
+        .optimizer = cot_config_text(cot_config_get(train, "optimizer.kind")), .schedule = schedule ? schedule : "constant",
+        .seed = (uint64_t)plan->train.seed,
+    };
+    out.flops = out.flops_per_token * (double)out.tokens;
+    out.bytes = info.bytes_training + (plan->bf16 ? 4 : 1) * info.parameters_total + (int64_t)activation_bytes(plan, &info);
+    return out;
+}

@@ -1,0 +1,31 @@
+/* A recipe made ready: what cot_plan holds. */
+#ifndef COT_TRAINING_PLAN_H
+#define COT_TRAINING_PLAN_H
+
+#include <coterie/train.h>
+
+#include "models/model.h"
+
+typedef struct {
+    double  tokens;
+    int64_t steps, batch, accumulation, seed, eval_every, eval_tokens, save_every, keep_every;
+    double  clip_grad_norm;
+    int32_t precision;  /* 0 auto, 1 f32, 2 bf16 */
+    bool    recompute;
+    const cot_config *optimizer, *schedule, *objective;
+} cot_train_options;
+
+extern const cot_option cot_train_option_table[];
+
+struct cot_plan {
+    cot_config       *recipe;
+    cot_train_options train;
+    cot_tokenizer    *tokenizer;  /* NULL for random data */
+    cot_corpus       *corpus;
+    cot_model        *model;      /* declared, without memory */
+    int64_t           steps, context;
+    bool              bf16;
+};
+
+
+#endif

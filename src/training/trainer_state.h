@@ -1,0 +1,43 @@
+/* What a training run holds; shared by the step loop and the files of a run. */
+#ifndef COT_TRAINING_TRAINER_STATE_H
+#define COT_TRAINING_TRAINER_STATE_H
+
+#include "objectives/objective.h"
+#include "routing/measures.h"
+#include "training/optimizers/optimizer.h"
+#include "training/plan.h"
+#include "training/schedules/schedule.h"
+
+struct cot_trainer {
+    cot_plan      *plan;
+    char          *folder;         /* NULL: nothing is written */
+    cot_tape      *tape;
+    cot_optimizer *optimizer;
+    cot_schedule  *schedule;
+    cot_objective *objective;
+    cot_batches   *batches;
+    int64_t        step;           /* steps done */
+    double         best_loss;      /* of evaluations; infinity before the first */
+    cot_losses    *losses;
+
+    int32_t       *first;          /* of a micro-batch */
+    int32_t       *param_layer;    /* [parameters] which entry of layer_norm it adds to */
+    double        *layer_norm;     /* [num_layers + 1] */
+    double        *partial;        /* partial sums of squares */
+    int64_t        layer_count;    /* sparse layers */
+    cot_step_layer *layers;
+    cot_expert_use *use;
+    double        *loads;          /* [sum of experts] */
+    cot_evaluation *valid;
+};
+
+/* ---- files of a run (run_files.c) ---- */
+
+cot_status cot_run_folder_check(const char *folder);                          /* fails when it holds a run already */
+cot_status cot_run_start(cot_trainer *trainer);                               /* makes the folder, writes recipe and tokenizer */
+cot_status cot_run_log(const cot_trainer *trainer, const cot_step_report *report);  /* appends to metrics.jsonl */
+cot_status cot_run_save(cot_trainer *trainer);                                /* checkpoint and model folder */
+cot_status cot_run_save_model(const cot_trainer *trainer, const char *name);  /* a model folder inside the run's */
+cot_status cot_run_load(cot_trainer *trainer);                                /* the last checkpoint; cuts metrics.jsonl to it */
+
+#endif

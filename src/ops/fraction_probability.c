@@ -15,14 +15,14 @@ static void fraction_backward(cot_tape *tape, void *saved_)
 {
     const fraction_saved *s = saved_;
     const cot_dtype real = s->probs->dtype;
-    const int64_t experts = cot_tensor_columns(s->probs), rows = cot_tensor_rows(s->probs), pieces = cot_pieces(rows, COT_PIECE_ROWS);
+    const int64_t experts = cot_tensor_columns(s->probs), rows = cot_tensor_rows(s->probs), pieces = cot_pieces(rows, COT_PIECE_TOKENS);
     const double seed = cot_value_at(s->out->grad, real, 0);
     bool add = false;
     void *dp = cot_tape_grad(tape, s->probs, &add);
     if (!dp) return;
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
-        for (int64_t r = p * COT_PIECE_ROWS; r < cot_piece_end(p, COT_PIECE_ROWS, rows); r++)
+        for (int64_t r = p * COT_PIECE_TOKENS; r < cot_piece_end(p, COT_PIECE_TOKENS, rows); r++)
             for (int64_t i = 0; i < experts; i++) cot_value_put(dp, real, r * experts + i, seed * s->slope[i], add);
 }
 
@@ -35,7 +35,7 @@ static double weigh(cot_tape *tape, const cot_tensor *probs, const double *slope
     double *partial = cot_tape_scratch(tape, bytes), total = 0;
     if (!partial) return 0;
     memset(partial, 0, bytes);
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
         kernels->column_sum(p * each, cot_piece_end(p, each, rows), experts, probs->data, partial + p * experts);
     for (int64_t p = 0; p < pieces; p++)

@@ -27,10 +27,10 @@ static void go_back(cot_tape *tape, const gate_saved *s, gate_rows_back back)
     bool add = false;
     void *dscores = cot_tape_grad(tape, s->scores, &add);
     if (!dscores) return;
-    const int64_t rows = cot_tensor_rows(s->scores), pieces = cot_pieces(rows, COT_PIECE_ROWS);
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
+    const int64_t rows = cot_tensor_rows(s->scores), pieces = cot_pieces(rows, COT_PIECE_TOKENS);
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++) {
-        const int64_t r0 = p * COT_PIECE_ROWS, r1 = cot_piece_end(p, COT_PIECE_ROWS, rows);
+        const int64_t r0 = p * COT_PIECE_TOKENS, r1 = cot_piece_end(p, COT_PIECE_TOKENS, rows);
         if (!add) clear_rows(r0, r1, s->scores, dscores);
         back(r0, r1, s, dscores);
     }
@@ -39,13 +39,13 @@ static void go_back(cot_tape *tape, const gate_saved *s, gate_rows_back back)
 static cot_tensor *go(cot_tape *tape, cot_tensor *scores, const int32_t *chosen, int64_t k, gate_rows forward, cot_backward backward)
 {
     cot_tape_kind(tape, COT_TIME_ROUTING);
-    const int64_t rows = cot_tensor_rows(scores), pieces = cot_pieces(rows, COT_PIECE_ROWS);
+    const int64_t rows = cot_tensor_rows(scores), pieces = cot_pieces(rows, COT_PIECE_TOKENS);
     cot_tensor *gate = cot_tape_tensor(tape, cot_tape_real(tape), 1, (const int64_t[]){rows * k}, scores->needs_grad);
     gate_saved *s = cot_tape_alloc(tape, sizeof *s);
     if (cot_tape_failed(tape)) return gate;
     *s = (gate_saved){scores, gate, chosen, k};
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
-    for (int64_t p = 0; p < pieces; p++) forward(p * COT_PIECE_ROWS, cot_piece_end(p, COT_PIECE_ROWS, rows), s);
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
+    for (int64_t p = 0; p < pieces; p++) forward(p * COT_PIECE_TOKENS, cot_piece_end(p, COT_PIECE_TOKENS, rows), s);
     cot_tape_record(tape, backward, s, &gate, 1);
     return gate;
 }

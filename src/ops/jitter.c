@@ -15,7 +15,7 @@ static void multiply(const jitter_saved *s, cot_dtype dtype, const void *from, v
     enum { PIECE = 4096 };  /* a multiple of the four draws in a block */
     const int64_t count = cot_tensor_count(s->x), pieces = cot_pieces(count, PIECE);
     const double slope = s->eps * 0x1p-31, start = 1 - s->eps + 0.5 * slope;
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++) {
         uint32_t bits[4] = {0};
         for (int64_t i = p * PIECE; i < cot_piece_end(p, PIECE, count); i++) {

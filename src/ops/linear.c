@@ -56,11 +56,10 @@ static bool shapes_fit(cot_tape *tape, const linear_saved *s)
     return fit && !cot_tape_failed(tape);
 }
 
-static cot_tensor *linear(cot_tape *tape, cot_tensor *x, cot_tensor *w, cot_tensor *bias, cot_tensor *residual)
+static cot_tensor *linear(cot_tape *tape, cot_tensor *x, cot_tensor *w, cot_tensor *bias, cot_tensor *residual, cot_dtype dtype)
 {
     cot_tape_kind(tape, COT_TIME_PRODUCT);
     const bool needs_grad = x->needs_grad || w->needs_grad || (bias && bias->needs_grad) || (residual && residual->needs_grad);
-    const cot_dtype dtype = residual ? cot_tape_real(tape) : cot_tape_act(tape);
     cot_tensor *y = cot_tape_matrix(tape, dtype, cot_tensor_rows(x), w->shape[0], needs_grad);
     linear_saved *s = cot_tape_alloc(tape, sizeof *s);
     if (!s) return y;
@@ -77,6 +76,14 @@ static cot_tensor *linear(cot_tape *tape, cot_tensor *x, cot_tensor *w, cot_tens
     return y;
 }
 
-cot_tensor *cot_linear(cot_tape *tape, cot_tensor *x, cot_tensor *w, cot_tensor *bias) { return linear(tape, x, w, bias, NULL); }
+cot_tensor *cot_linear(cot_tape *tape, cot_tensor *x, cot_tensor *w, cot_tensor *bias)
+{
+    return linear(tape, x, w, bias, NULL, cot_tape_act(tape));
+}
 
-cot_tensor *cot_linear_add(cot_tape *tape, cot_tensor *x, cot_tensor *w, cot_tensor *residual) { return linear(tape, x, w, NULL, residual); }
+cot_tensor *cot_linear_real(cot_tape *tape, cot_tensor *x, cot_tensor *w) { return linear(tape, x, w, NULL, NULL, cot_tape_real(tape)); }
+
+cot_tensor *cot_linear_add(cot_tape *tape, cot_tensor *x, cot_tensor *w, cot_tensor *residual)
+{
+    return linear(tape, x, w, NULL, residual, cot_tape_real(tape));
+}

@@ -21,7 +21,7 @@ static void softplus_backward(cot_tape *tape, void *saved_)
     bool add = false;
     void *draw = cot_tape_grad(tape, s->raw, &add);
     if (!draw) return;
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
         for (int64_t i = p * PIECE; i < cot_piece_end(p, PIECE, count); i++) {
             const double slope = 1.0 / (1.0 + exp(-cot_value_at(s->raw->data, real, i)));
@@ -38,7 +38,7 @@ cot_tensor *cot_softplus(cot_tape *tape, cot_tensor *raw, double offset)
     if (cot_tape_failed(tape)) return std;
     *s = (softplus_saved){raw, std};
     const int64_t count = cot_tensor_count(raw), pieces = cot_pieces(count, PIECE);
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
         for (int64_t i = p * PIECE; i < cot_piece_end(p, PIECE, count); i++) {
             const double z = cot_value_at(raw->data, real, i);
@@ -64,7 +64,7 @@ static void noise_backward(cot_tape *tape, void *saved_)
     void *dclean = cot_tape_grad(tape, s->clean, &add_clean);
     void *dstd = cot_tape_grad(tape, s->std, &add_std);
     if (cot_tape_failed(tape)) return;
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
         for (int64_t i = p * PIECE; i < cot_piece_end(p, PIECE, count); i++) {
             const double dnoisy = cot_value_at(s->noisy->grad, real, i);
@@ -82,7 +82,7 @@ cot_tensor *cot_add_noise(cot_tape *tape, cot_tensor *clean, cot_tensor *std, co
     if (cot_tape_failed(tape)) return noisy;
     *s = (noise_saved){clean, std, noisy, noise};
     const int64_t count = cot_tensor_count(clean), pieces = cot_pieces(count, PIECE);
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
         for (int64_t i = p * PIECE; i < cot_piece_end(p, PIECE, count); i++)
             cot_value_set(noisy->data, real, i, cot_value_at(clean->data, real, i) + cot_value_at(noise, real, i) * cot_value_at(std->data, real, i));

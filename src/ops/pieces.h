@@ -6,7 +6,7 @@
 
 #include "base/threads.h"
 
-enum { COT_PIECE_ROWS = 64, COT_PIECE_ELEMENTS = 1 << 15, COT_SUM_PIECES = 16 };
+enum { COT_PIECE_ROWS = 64, COT_PIECE_TOKENS = 128 /* rows of router logits */, COT_PIECE_ELEMENTS = 1 << 15, COT_SUM_PIECES = 16 };
 
 static inline int64_t cot_pieces(int64_t count, int64_t size) { return (count + size - 1) / size; }
 static inline int64_t cot_piece_end(int64_t piece, int64_t size, int64_t count)

@@ -137,6 +137,20 @@ static const char *panel_at(const plan *w, const worker *me, const task *t, int6
     return (const char *)w->p->packed + (size_t)(t->group * round_up(w->n, COT_PANEL) * whole + n * whole + k0 * COT_PANEL) * w->act_size;
 }
 
+/* Brings the next block's rows near, a share with each panel. */
+static void prefetch_share(const plan *w, const task *t, int64_t m0, int64_t k0, int64_t k, int64_t panel)
+{
+    const int64_t panels = pieces(t->n1 - t->n0, COT_PANEL), m = least(w->block, t->m1 - m0), start = group_start(w->p->shape, t->group);
+    if (m <= 0) return;
+    if (is_back_weight(w)) {
+        const int64_t each = pieces(k, panels), from = least(k, panel * each);
+        w->pack->prefetch(&w->p->a, start + k0 + from, m0, least(each, k - from), m);
+    } else {
+        const int64_t each = pieces(m, panels), from = least(m, panel * each);
+        w->pack->prefetch(&w->p->a, start + m0 + from, k0, least(each, m - from), k);
+    }
+}
+
 static void run_piece(const plan *w, worker *me, const task *t, int64_t k0, int k)
 {
     const bool accumulate = k0 > 0 || (w->p->accumulate && !w->late);
@@ -150,6 +164,7 @@ static void run_piece(const plan *w, worker *me, const task *t, int64_t k0, int 
             const cot_tile *tile = tile_for(w, me, m, (int)least(COT_PANEL, t->n1 - n), k, accumulate);
             void *c = w->late ? (void *)(me->sums + (m0 - t->m0) * w->task_columns + n - t->n0) : (void *)c_at(w, t->group, m0, n);
             cot_tile_run(tile, a, panel_at(w, me, t, n, k0, k), c);
+            prefetch_share(w, t, m0 + w->block, k0, k, (n - t->n0) / COT_PANEL);
         }
     }
 }

@@ -55,7 +55,7 @@ static void forward(cot_tape *tape, const linear_saved *s)
     char *buffers = thread_buffers(tape, s->x, ROWS * width);
     if (cot_tape_failed(tape)) return;
     transpose(s->w, wt);
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++) {
         const int64_t r0 = p * ROWS, r1 = cot_piece_end(p, ROWS, rows);
         const cot_tile tile = find(real, r1 - r0, experts, width, width, experts, experts, false, false);
@@ -77,7 +77,7 @@ static void back_input(cot_tape *tape, const linear_saved *s, char *dx, bool add
     const size_t mark = cot_tape_scratch_mark(tape);
     char *buffers = thread_buffers(tape, s->x, ROWS * width);
     if (cot_tape_failed(tape)) return;
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++) {
         const int64_t r0 = p * ROWS, r1 = cot_piece_end(p, ROWS, rows);
         const cot_tile tile = find(real, r1 - r0, width, experts, experts, width, width, false, add);
@@ -108,7 +108,7 @@ static void back_weight(cot_tape *tape, const linear_saved *s, char *dw, bool ad
     char *buffers = thread_buffers(tape, s->x, ROWS * COLUMNS);
     if (cot_tape_failed(tape)) return;
     if (rows == 0 && !add) memset(dw, 0, (size_t)(experts * width) * cot_dtype_size(real));
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++) {
         const int64_t d0 = p * COLUMNS, d1 = cot_piece_end(p, COLUMNS, width), n = d1 - d0;
         char *wide = buffer_of_thread(buffers, real, ROWS * COLUMNS);

@@ -101,15 +101,15 @@ static void row_backward(const load_saved *s, int64_t t, const load_grads *g)
 static void load_backward(cot_tape *tape, void *saved_)
 {
     const load_saved *s = saved_;
-    const int64_t rows = cot_tensor_rows(s->clean), pieces = cot_pieces(rows, COT_PIECE_ROWS);
+    const int64_t rows = cot_tensor_rows(s->clean), pieces = cot_pieces(rows, COT_PIECE_TOKENS);
     load_grads g = {0};
     g.clean = cot_tape_grad(tape, s->clean, &g.add_clean);
     g.std = cot_tape_grad(tape, s->std, &g.add_std);
     if (s->options.threshold_grad) g.noisy = cot_tape_grad(tape, s->noisy, &g.add_noisy);
     if (cot_tape_failed(tape)) return;
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
-        for (int64_t t = p * COT_PIECE_ROWS; t < cot_piece_end(p, COT_PIECE_ROWS, rows); t++) row_backward(s, t, &g);
+        for (int64_t t = p * COT_PIECE_TOKENS; t < cot_piece_end(p, COT_PIECE_TOKENS, rows); t++) row_backward(s, t, &g);
 }
 
 static cot_tensor *everyone(cot_tape *tape, int64_t rows, int64_t experts)
@@ -135,7 +135,7 @@ cot_tensor *cot_smooth_load(cot_tape *tape, cot_tensor *clean, cot_tensor *noisy
     *s = (load_saved){clean, noisy, std, load, *options, rank, kth};
     memset(partial, 0, bytes);
     cot_top_k_rows(tape, noisy, k + 1, rank);
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++) rows_forward(s, p * each, cot_piece_end(p, each, rows), partial + p * experts);
     for (int64_t i = 0; i < experts; i++) {
         double sum = 0;

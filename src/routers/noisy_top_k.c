@@ -48,7 +48,7 @@ static const void *draw(const cot_router *r, cot_tape *tape, int64_t count)
     void *noise = cot_tape_alloc(tape, (size_t)count * cot_dtype_size(real));
     if (!noise) return NULL;
     const int64_t pieces = cot_pieces(count, PIECE);
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++) {
         double four[4];
         for (int64_t i = p * PIECE; i < cot_piece_end(p, PIECE, count); i++) {

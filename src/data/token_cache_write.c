@@ -33,6 +33,7 @@ typedef struct {
 
 static cot_status put(cache_writer *writer, const void *bytes, size_t count)
 {
+    if (count == 0) return COT_OK;
     cot_hash_add(&writer->hash, bytes, count);
     if (fwrite(bytes, 1, count, writer->file) == count) return COT_OK;
     return cot_fail(COT_IO, "%s: cannot write: %s", writer->path, strerror(errno));
@@ -95,7 +96,7 @@ static cot_status add_piece(cache_writer *writer, cot_split split, const cot_tex
 static cot_status report(cache_writer *writer, const cot_texts *texts, size_t bytes)
 {
     writer->unreported += bytes;
-    if (!writer->progress || writer->unreported < 1 << 20) return COT_OK;
+    if (!writer->progress || writer->unreported < 1 << 19) return COT_OK;
     writer->unreported = 0;
     uint64_t done, total;
     cot_texts_done(texts, &done, &total);

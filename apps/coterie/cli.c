@@ -95,23 +95,23 @@ static const cli_option *find_letter(const cli_args *args, char letter)
     return NULL;
 }
 
-/* The i-th name of the command's options and then the common ones. */
-static const char *option_name(const void *context, size_t index)
+enum { MAX_NAMES = 64, NAME_BYTES = 48 };
+
+static const char *option_name(const void *names, size_t index) { return ((const char(*)[NAME_BYTES])names)[index]; }
+
+static size_t add_names(const cli_option *options, char (*names)[NAME_BYTES], size_t count)
 {
-    const cli_option *o = options_of(context);
-    for (; o->name && index > 0; index--) o++;
-    return o->name ? o->name : cli_common_options[index].name;
+    for (; options->name && count < MAX_NAMES; options++, count++) snprintf(names[count], NAME_BYTES, "--%s", options->name);
+    return count;
 }
 
 static int unknown_option(const cli_args *args, const char *word)
 {
-    char name[64], help[128];
-    size_t count = 0;
-    for (const cli_option *o = options_of(args); o->name; o++) count++;
-    for (const cli_option *o = cli_common_options; o->name; o++) count++;
+    char names[MAX_NAMES][NAME_BYTES], typed[64], help[128];
+    const size_t count = add_names(cli_common_options, names, add_names(options_of(args), names, 0));
     const char *start = word + strspn(word, "-");
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(start, "="), start);
-    cot_registry_suggest(NULL, name, count, option_name, args, help, sizeof help);
+    snprintf(typed, sizeof typed, "--%.*s", (int)strcspn(start, "="), start);
+    cot_registry_suggest(NULL, typed, count, option_name, names, help, sizeof help);
     return cli_misuse(args, "unknown option '%s'%s", word, help);
 }
 

@@ -83,15 +83,24 @@ static void print_options(const char *family, const char *member)
     table_print(t, 2, stdout);
 }
 
-static void print_member(const cot_registry_family *family, const cot_registry_member *member)
+/* How a recipe names the member, its first option as an example. */
+static void print_spec(const cot_registry_family *family, const cot_registry_member *member)
 {
     cot_registry_option first;
+    const bool option = cot_registry_option_at(family->name, member->name, 0, &first) && *first.value;
+    printf("in a recipe: ");
+    if (!family->has_kinds) printf("%s: {", member->name);
+    else printf("{kind: %s%s", member->name, option ? ", " : "");
+    if (option) printf("%s: %s", first.name, first.value);
+    printf("}\n");
+}
+
+static void print_member(const cot_registry_family *family, const cot_registry_member *member)
+{
     printf("%s %s%s%s: %s\n", family->singular, terminal_bold(stdout), member->name, terminal_reset(stdout),
            member->summary ? member->summary : "");
     if (member->source) printf("source: %s\n", member->source);
-    if (cot_registry_option_at(family->name, member->name, 0, &first) && *first.value)
-        printf("as written in a recipe: {kind: %s, %s: %s}\n", member->name, first.name, first.value);
-    else printf("as written in a recipe: {kind: %s}\n", member->name);
+    print_spec(family, member);
     if (member->options == 0) {
         printf("nothing can be set in it\n");
         return;

@@ -37,6 +37,13 @@ COT_API cot_status cot_config_copy(const cot_config *config, cot_config **out);
  */
 COT_API cot_status cot_config_set(cot_config *config, const char *assignment);
 
+/**
+ * Sets a text at a dotted path as it is: nothing in it is taken for YAML, a number or a truth (a file's path).
+ *
+ * Errors   as cot_config_set(); COT_INVALID when the text is not UTF-8, which no configuration file could hold.
+ */
+COT_API cot_status cot_config_set_text(cot_config *config, const char *path, const char *text);
+
 COT_API cot_config_kind   cot_config_get_kind(const cot_config *config);
 COT_API size_t            cot_config_size(const cot_config *config);                      /**< Entries of a list or map; 0 for others. */
 COT_API const cot_config *cot_config_at(const cot_config *config, size_t index);          /**< The index-th entry, or NULL. */

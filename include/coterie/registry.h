@@ -12,6 +12,7 @@ typedef struct {
     const char *name;      /**< "routers" */
     const char *singular;  /**< "router" */
     const char *summary;   /**< "who decides which token goes to which expert" */
+    bool        has_kinds; /**< picked by {kind: NAME}; else each member is a section of that name (`train: {...}`) */
 } cot_registry_family;
 
 /** One member of a family. */

@@ -2,6 +2,7 @@
 #include "base/config_tree.h"
 
 #include <string.h>
+#include <utf8proc.h>
 
 #include "base/fail.h"
 
@@ -147,18 +148,18 @@ static int depth_of(const cot_config *config)
     return depth;
 }
 
-static cot_status check_path(const cot_config *config, const char *assignment, size_t length, int *depth)
+/* Checks the path in the first `length` bytes; `depth` gets the levels down to what it names. */
+static cot_status check_path(const cot_config *config, const char *path, size_t length, int *depth)
 {
     *depth = depth_of(config) + 1;
     bool empty = true;  /* no letter since the last dot */
     for (size_t i = 0; i < length; i++) {
-        if (assignment[i] == '.' && empty) break;
-        empty = assignment[i] == '.';
+        if (path[i] == '.' && empty) break;
+        empty = path[i] == '.';
         *depth += empty;
     }
-    if (empty || assignment[length] != '=')
-        return cot_fail(COT_INVALID, "'%.200s' sets nothing, expected KEY=VALUE, e.g. train.optimizer.lr=1e-3", assignment);
-    if (*depth > COT_CONFIG_DEPTH) return cot_fail(COT_INVALID, "'%.200s' nests deeper than %d", assignment, COT_CONFIG_DEPTH);
+    if (empty) return cot_fail(COT_INVALID, "'%.200s' sets nothing, expected KEY=VALUE, e.g. train.optimizer.lr=1e-3", path);
+    if (*depth > COT_CONFIG_DEPTH) return cot_fail(COT_INVALID, "'%.200s' nests deeper than %d", path, COT_CONFIG_DEPTH);
     return COT_OK;
 }
 
@@ -187,27 +188,60 @@ static cot_status put_entry(cot_config *config, const char *word, size_t length,
     return cot_config_append(config, key, item);
 }
 
+/* Puts `value` at the path in the first `length` bytes, and maps on the way where there is nothing yet. */
+static cot_status put_at(cot_config *config, const char *path, size_t length, cot_config *value)
+{
+    const char *end = path + length;
+    for (;;) {
+        const char *dot = memchr(path, '.', (size_t)(end - path));
+        const size_t word = (size_t)((dot ? dot : end) - path);
+        if (!dot) return put_entry(config, path, word, value);
+        const size_t place = find_entry(config, path, word);
+        if (place == config->size) {
+            cot_config *map = cot_config_new(config->arena, COT_CONFIG_MAP, "--set", 0);
+            if (!map) return no_memory();
+            COT_TRY(put_entry(config, path, word, map));
+        }
+        config = config->items[place];
+        path = dot + 1;
+    }
+}
+
 cot_status cot_config_set(cot_config *config, const char *assignment)
 {
     if (!config || !assignment) return cot_fail(COT_INVALID, "no configuration or no KEY=VALUE to set");
-    const size_t length = strcspn(assignment, "=");
+    const char *sign = strchr(assignment, '=');
+    const size_t length = sign ? (size_t)(sign - assignment) : 0;  /* 0 is refused as an empty path */
     int depth;
     COT_TRY(check_path(config, assignment, length, &depth));
     const char *text = assignment + length + 1;
     cot_config *value;
     COT_TRY(cot_config_parse_into(config->arena, text, strlen(text), "--set", false, depth - 1, &value));
+    return put_at(config, assignment, length, value);
+}
 
-    const char *word = assignment;
-    for (;;) {
-        const size_t word_length = strcspn(word, ".=");
-        if (word[word_length] == '=') return put_entry(config, word, word_length, value);
-        const size_t place = find_entry(config, word, word_length);
-        if (place == config->size) {
-            cot_config *map = cot_config_new(config->arena, COT_CONFIG_MAP, "--set", 0);
-            if (!map) return no_memory();
-            COT_TRY(put_entry(config, word, word_length, map));
-        }
-        config = config->items[place];
-        word += word_length + 1;
+static bool is_utf8(const char *text)
+{
+    const utf8proc_uint8_t *rest = (const utf8proc_uint8_t *)text;
+    utf8proc_int32_t letter;
+    while (*rest) {
+        const utf8proc_ssize_t bytes = utf8proc_iterate(rest, -1, &letter);
+        if (bytes <= 0) return false;
+        rest += bytes;
     }
+    return true;
+}
+
+cot_status cot_config_set_text(cot_config *config, const char *path, const char *text)
+{
+    if (!config || !path || !text) return cot_fail(COT_INVALID, "no configuration, path or text to set");
+    if (!is_utf8(text)) return cot_fail(COT_INVALID, "%s is not UTF-8 text: '%.200s'", path, text);
+    const size_t length = strlen(path);
+    int depth;
+    COT_TRY(check_path(config, path, length, &depth));
+    cot_config *value = cot_config_new(config->arena, COT_CONFIG_SCALAR, "--set", 0);
+    if (!value) return no_memory();
+    value->quoted = true;
+    value->text = cot_config_intern(config->arena, text, strlen(text));
+    return value->text ? put_at(config, path, length, value) : no_memory();
 }

@@ -5,23 +5,46 @@
 
 #include "base/fail.h"
 #include "base/family.h"
+#include "balance/balance.h"
+#include "data/data_options.h"
 #include "experts/experts.h"
 #include "layers/feed_forward.h"
 #include "mixers/mixer.h"
 #include "models/model.h"
+#include "objectives/objective.h"
+#include "routers/router.h"
+#include "routing/capacity.h"
 #include "training/optimizers/optimizer.h"
+#include "training/plan.h"
+#include "training/schedules/schedule.h"
 
 typedef struct {
     cot_registry_family info;
     cot_family_at       at;
 } family;
 
+/* Parts of a recipe that come in one kind only. */
+static const cot_member *section_at(size_t index)
+{
+    static const cot_member sections[] = {
+        {"train", NULL, "how long, how fast and how precisely to train", cot_train_option_table},
+        {"capacity", "fedus2021switch", "how many tokens an expert takes, and who loses when it is full", cot_capacity_options},
+    };
+    return index < sizeof sections / sizeof *sections ? &sections[index] : NULL;
+}
+
 static const family families[] = {
-    {{"experts", "expert pool", "who does the work"}, cot_experts_at},
-    {{"feed_forwards", "feed-forward", "what stands after the mixer in every layer"}, cot_feed_forward_at},
-    {{"mixers", "mixer", "what moves information along the sequence"}, cot_mixer_at},
-    {{"models", "model", "architectures, as a recipe's model.kind names them"}, cot_model_at},
-    {{"optimizers", "optimizer", "how gradients become steps"}, cot_optimizer_at},
+    {{"routers", "router", "who decides which token goes to which expert", true}, cot_router_at},
+    {{"experts", "expert pool", "who does the work", true}, cot_experts_at},
+    {{"balance", "balance rule", "what keeps the experts evenly used", true}, cot_balance_at},
+    {{"feed_forwards", "feed-forward", "what stands after the mixer in every layer", true}, cot_feed_forward_at},
+    {{"mixers", "mixer", "what moves information along the sequence", true}, cot_mixer_at},
+    {{"models", "model", "architectures", true}, cot_model_at},
+    {{"objectives", "objective", "what training minimises", true}, cot_objective_at},
+    {{"optimizers", "optimizer", "how gradients become steps", true}, cot_optimizer_at},
+    {{"schedules", "schedule", "how the learning rate moves over a run", true}, cot_schedule_at},
+    {{"data", "data kind", "what is trained on", true}, cot_data_kind_at},
+    {{"sections", "section", "parts of a recipe that come in one kind", false}, section_at},
 };
 
 enum { FAMILIES = sizeof families / sizeof *families };

@@ -311,6 +311,25 @@ static const char difficult[] = "plain: a#b c\n"
                                 "dash: -x\n"
                                 "times: 12:30\n";
 
+static void texts_are_set_as_they_are(void **state)
+{
+    (void)state;
+    cot_config *config = parse(recipe);
+    assert_int_equal(cot_config_set_text(config, "data.path", "{it's: #5}"), COT_OK);
+    assert_string_equal(cot_config_text(cot_config_get(config, "data.path")), "{it's: #5}");
+    assert_int_equal(cot_config_set_text(config, "train.tokens", "5"), COT_OK);
+    int64_t value;
+    assert_int_equal(cot_config_int(cot_config_get(config, "train.tokens"), &value), COT_INVALID);
+    assert_int_equal(cot_config_set_text(config, "train.lr.x", "5"), COT_INVALID);
+    assert_string_equal(cot_last_error(), "x.yaml:7: train.lr is '1e-3' and holds no 'x'");
+    assert_int_equal(cot_config_set_text(config, "a..b", "5"), COT_INVALID);
+
+    assert_int_equal(cot_config_set_text(config, "data.path", "a\xc3(.txt"), COT_INVALID);
+    assert_string_equal(cot_last_error(), "data.path is not UTF-8 text: 'a\xc3(.txt'");
+    assert_int_equal(cot_config_set_text(config, "data.path", "\xc3\xa9\xf0\x9f\x98\x80"), COT_OK);
+    cot_config_destroy(config);
+}
+
 static void yaml_round_trips(void **state)
 {
     (void)state;
@@ -427,7 +446,7 @@ int main(void)
         cmocka_unit_test(files_are_read),       cmocka_unit_test(set_changes_and_adds), cmocka_unit_test(set_refuses),
         cmocka_unit_test(yaml_round_trips),     cmocka_unit_test(yaml_looks_as_written), cmocka_unit_test(json_is_typed),
         cmocka_unit_test(copies_stand_alone),   cmocka_unit_test(messages_are_one_line), cmocka_unit_test(long_maps_are_quick),
-        cmocka_unit_test(survives_short_memory),
+        cmocka_unit_test(survives_short_memory), cmocka_unit_test(texts_are_set_as_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

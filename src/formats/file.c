@@ -1,5 +1,5 @@
-/* Files over POSIX calls. The partial file has one fixed name per target, so killed writers leave at most one behind; a lock
- * on it keeps two writers of one target apart. */
+/* Files over POSIX calls. The partial file has one fixed name per target, so killed writers leave at most one behind;
+ * a lock on it keeps two writers of one target apart. */
 #define _GNU_SOURCE
 #include "formats/file.h"
 
@@ -32,12 +32,16 @@ static cot_status io_fail(const char *verb, const char *path)
 {
     const int error = errno;
     if (error == ENOSPC || error == EDQUOT)
-        return cot_fail(COT_IO, "'%s': the disk is full (or its quota used up); what stood there before is untouched", path);
+        return cot_fail(COT_IO, "'%s': the disk is full (or its quota used up); what stood there before is untouched",
+                        path);
     if (error == EBUSY) return cot_fail(COT_IO, "'%s': another process is writing it", path);
     return cot_fail(COT_IO, "cannot %s '%s': %s", verb, path, strerror(error));
 }
 
-static cot_status no_memory(const char *path) { return cot_fail(COT_OUT_OF_MEMORY, "'%s': no memory to read or write it", path); }
+static cot_status no_memory(const char *path)
+{
+    return cot_fail(COT_OUT_OF_MEMORY, "'%s': no memory to read or write it", path);
+}
 
 static int open_retrying(const char *path, int flags)
 {
@@ -95,7 +99,8 @@ cot_status cot_folder_make(const char *path)
     return made ? COT_OK : io_fail("make the folder", path);
 }
 
-/* Makes a rename in the folder of `path` last. Some file systems cannot flush a folder: theirs is the best that can be had. */
+/* Makes a rename in the folder of `path` last. Some file systems cannot flush a folder: theirs is the best that can be
+ * had. */
 static bool flush_folder(const char *path)
 {
     char *folder = cot_strndup(path, folder_length(path));
@@ -256,7 +261,8 @@ cot_status cot_file_write(const char *path, const void *data, size_t bytes)
 
 /* ---- reading ---- */
 
-/* Reads until the end into a block that grows; *block holds `*size` bytes at first and has one byte to spare at the end. */
+/* Reads until the end into a block that grows; *block holds `*size` bytes at first and has one byte to spare at the
+ * end. */
 static cot_status read_to_end(int file, const char *path, size_t limit, char **block, size_t *size, size_t *used)
 {
     for (;;) {
@@ -272,7 +278,8 @@ static cot_status read_to_end(int file, const char *path, size_t limit, char **b
         if (got < 0) return io_fail("read", path);
         if (got == 0) return COT_OK;
         *used += (size_t)got;
-        if (*used > limit) return cot_fail(COT_FORMAT, "'%s': longer than %zu bytes; expected a smaller file", path, limit);
+        if (*used > limit)
+            return cot_fail(COT_FORMAT, "'%s': longer than %zu bytes; expected a smaller file", path, limit);
     }
 }
 
@@ -284,7 +291,8 @@ cot_status cot_file_read(const char *path, size_t limit, char **out, size_t *byt
     if (file < 0) return io_fail("read", path);
     struct stat info;
     size_t size = BUFFER_BYTES;
-    if (fstat(file, &info) == 0 && S_ISREG(info.st_mode) && (uint64_t)info.st_size <= limit) size = (size_t)info.st_size + 2;
+    if (fstat(file, &info) == 0 && S_ISREG(info.st_mode) && (uint64_t)info.st_size <= limit)
+        size = (size_t)info.st_size + 2;
     char *block = cot_malloc(size);
     cot_status status = block ? read_to_end(file, path, limit, &block, &size, bytes) : no_memory(path);
     close(file);

@@ -10,9 +10,9 @@
 
 #include <coterie/status.h>
 
-/* A write that must not be lost: it goes to `.NAME.partial` in the folder of `path`, which commit flushes and renames to `path`.
- * Until then whatever stood at `path` stays as it was, and the partial file goes away on failure; one that a killed process
- * left is overwritten by the next write. A path that is a pipe or a device is written directly. */
+/* A write that must not be lost: it goes to `.NAME.partial` in the folder of `path`, which commit flushes and renames
+ * to `path`. Until then whatever stood at `path` stays as it was, and the partial file goes away on failure; one that
+ * a killed process left is overwritten by the next write. A path that is a pipe or a device is written directly. */
 typedef struct cot_file_writer cot_file_writer;
 
 /* Errors: COT_IO, also when another writer is at work on the same path, in this process or another. */
@@ -20,14 +20,14 @@ cot_status cot_file_writer_open(const char *path, cot_file_writer **out);
 /* Appends. After a failure every later write fails with the same status. */
 cot_status cot_file_writer_put(cot_file_writer *writer, const void *data, size_t bytes);
 uint64_t   cot_file_writer_position(const cot_file_writer *writer);  /* bytes put so far */
-/* Flushes to the disk, puts the file in its place, and frees the writer whatever happens. Fails when a put has failed. */
+/* Flushes to the disk, puts the file in its place, and frees the writer whatever happens. Fails when a put failed. */
 cot_status cot_file_writer_commit(cot_file_writer *writer);
 void       cot_file_writer_abort(cot_file_writer *writer);  /* removes what was written and frees; accepts NULL */
 
 /* All of the above in one call. */
 cot_status cot_file_write(const char *path, const void *data, size_t bytes);
 
-/* Reads a whole file (or pipe) of at most `limit` bytes, with a zero byte behind. The caller frees *out with cot_free().
+/* Reads a whole file (or pipe) of at most `limit` bytes, with a zero byte behind. Free *out with cot_free().
  * Errors: COT_IO; COT_FORMAT when it is longer. */
 cot_status cot_file_read(const char *path, size_t limit, char **out, size_t *bytes);
 

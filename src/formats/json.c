@@ -10,7 +10,7 @@ void cot_json_error_line(const json_error_t *error, char *line, size_t size)
 {
     snprintf(line, size, "%s", error->text);
     for (char *c = line; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = ' ';
+        if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e) *c = '?';
 }
 
 cot_status cot_json_parse(const char *text, size_t bytes, const char *file, json_t **out)
@@ -20,7 +20,8 @@ cot_status cot_json_parse(const char *text, size_t bytes, const char *file, json
     if (*out) return COT_OK;
     char line[JSON_ERROR_TEXT_LENGTH];
     cot_json_error_line(&error, line, sizeof line);
-    if (json_error_code(&error) == json_error_out_of_memory) return cot_fail(COT_OUT_OF_MEMORY, "'%s': no memory to parse it", file);
+    if (json_error_code(&error) == json_error_out_of_memory)
+        return cot_fail(COT_OUT_OF_MEMORY, "'%s': no memory to parse it", file);
     return cot_fail(COT_FORMAT, "'%s', line %d, column %d: not JSON: %s", file, error.line, error.column, line);
 }
 

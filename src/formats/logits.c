@@ -29,7 +29,8 @@ cot_status cot_token_ids_read(const char *path, int64_t vocab_size, int32_t **id
     COT_TRY(cot_json_read(path, IDS_LIMIT, &root));
     cot_status status = COT_OK;
     if (json_array_size(root) == 0)
-        status = cot_fail(COT_FORMAT, "'%s': %s, expected a list of token ids", path, json_is_array(root) ? "an empty list" : cot_json_kind(root));
+        status = cot_fail(COT_FORMAT, "'%s': %s, expected a list of token ids", path,
+                          json_is_array(root) ? "an empty list" : cot_json_kind(root));
     else if (!(*ids = cot_malloc(json_array_size(root) * sizeof **ids)))
         status = cot_fail(COT_OUT_OF_MEMORY, "'%s': no memory for its token ids", path);
     else
@@ -46,7 +47,11 @@ cot_status cot_token_ids_read(const char *path, int64_t vocab_size, int32_t **id
 
 static cot_tensor_entry logits_entry(const float *logits, int64_t tokens, int64_t vocab_size)
 {
-    return (cot_tensor_entry){.name = "logits", .dtype = COT_F32, .rank = 2, .shape = {tokens, vocab_size}, .data = logits,
+    return (cot_tensor_entry){.name = "logits",
+                              .dtype = COT_F32,
+                              .rank = 2,
+                              .shape = {tokens, vocab_size},
+                              .data = logits,
                               .data_dtype = COT_F32};
 }
 

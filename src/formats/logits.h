@@ -9,7 +9,8 @@
 
 #include "formats/safetensors.h"
 
-/* Reads one JSON list of token ids, each in [0, vocab_size), from a file of at most 16 MB. The caller frees *ids with cot_free().
+/* Reads one JSON list of token ids, each in [0, vocab_size), from a file of at most 16 MB. The caller frees *ids with
+ * cot_free().
  * Errors: COT_IO; COT_FORMAT naming the place in the list; an empty list is one. */
 cot_status cot_token_ids_read(const char *path, int64_t vocab_size, int32_t **ids, size_t *count);
 

@@ -26,7 +26,10 @@ struct cot_safetensors {
     cot_stored_list list;
 };
 
-static cot_status no_memory(const char *file) { return cot_fail(COT_OUT_OF_MEMORY, "'%s': no memory to list its tensors", file); }
+static cot_status no_memory(const char *file)
+{
+    return cot_fail(COT_OUT_OF_MEMORY, "'%s': no memory to list its tensors", file);
+}
 
 void cot_safetensors_close(cot_safetensors *set)
 {
@@ -63,7 +66,8 @@ static cot_status add_file(cot_safetensors *set, const char *path)
     if (!file->name) return no_memory(path);
     set->file_count++;
     COT_TRY(cot_file_map_open(path, &file->map));
-    return cot_safetensors_header(file->map.data, file->map.bytes, file->name, set->file_count - 1, set->names, &set->list);
+    return cot_safetensors_header(file->map.data, file->map.bytes, file->name, set->file_count - 1, set->names,
+                                  &set->list);
 }
 
 static int by_name(const void *a, const void *b)
@@ -129,7 +133,8 @@ static cot_status list_shards(const char *index, json_t *weight_map, const char 
     size_t      n = 0;
     json_object_foreach(weight_map, tensor, file) {
         if (!is_plain_name(json_string_value(file)))
-            return cot_fail(COT_FORMAT, "'%s': tensor '%s' is said to be in %s, expected the name of a file in the same folder",
+            return cot_fail(COT_FORMAT,
+                            "'%s': tensor '%s' is said to be in %s, expected the name of a file in the same folder",
                             index, tensor, json_is_string(file) ? json_string_value(file) : cot_json_kind(file));
         names[n++] = json_string_value(file);
     }
@@ -163,7 +168,8 @@ static cot_status check_index(const cot_safetensors *set, const char *index, jso
         const char *name = json_string_value(file);
         const char *path = found ? cot_safetensors_file(set, found) : "", *slash = strrchr(path, '/');
         if (strcmp(slash ? slash + 1 : path, name) != 0)
-            return cot_fail(COT_FORMAT, "'%s': tensor '%s' is said to be in '%s', but is not there", index, tensor, name);
+            return cot_fail(COT_FORMAT, "'%s': tensor '%s' is said to be in '%s', but is not there", index, tensor,
+                            name);
     }
     return COT_OK;
 }
@@ -171,7 +177,8 @@ static cot_status check_index(const cot_safetensors *set, const char *index, jso
 static cot_status open_indexed(const char *folder, const char *index, json_t *root, cot_safetensors **out)
 {
     json_t *weight_map = json_object_get(root, "weight_map");
-    if (json_object_size(weight_map) == 0) return cot_fail(COT_FORMAT, "'%s': expected a map 'weight_map' with tensors", index);
+    if (json_object_size(weight_map) == 0)
+        return cot_fail(COT_FORMAT, "'%s': expected a map 'weight_map' with tensors", index);
     const char **names = cot_malloc(json_object_size(weight_map) * sizeof *names);
     if (!names) return no_memory(index);
     size_t           count = 0;
@@ -191,7 +198,8 @@ static cot_status open_indexed(const char *folder, const char *index, json_t *ro
 cot_status cot_safetensors_open_folder(const char *folder, cot_safetensors **out)
 {
     *out = NULL;
-    char *index = cot_path_join(folder, "model.safetensors.index.json"), *single = cot_path_join(folder, "model.safetensors");
+    char *index = cot_path_join(folder, "model.safetensors.index.json"),
+         *single = cot_path_join(folder, "model.safetensors");
     json_t *root = NULL;
     cot_status status;
     if (!index || !single) status = no_memory(folder);
@@ -209,7 +217,10 @@ cot_status cot_safetensors_open_folder(const char *folder, cot_safetensors **out
 /* ---- what is in it ---- */
 
 size_t                   cot_safetensors_count(const cot_safetensors *set) { return set->list.count; }
-const cot_stored_tensor *cot_safetensors_at(const cot_safetensors *set, size_t index) { return &set->list.items[index]; }
+const cot_stored_tensor *cot_safetensors_at(const cot_safetensors *set, size_t index)
+{
+    return &set->list.items[index];
+}
 
 const cot_stored_tensor *cot_safetensors_find(const cot_safetensors *set, const char *name)
 {
@@ -217,25 +228,40 @@ const cot_stored_tensor *cot_safetensors_find(const cot_safetensors *set, const 
     return set->list.count ? bsearch(&key, set->list.items, set->list.count, sizeof key, by_name) : NULL;
 }
 
-const char *cot_safetensors_file(const cot_safetensors *set, const cot_stored_tensor *tensor) { return set->files[tensor->file].name; }
+const char *cot_safetensors_file(const cot_safetensors *set, const cot_stored_tensor *tensor)
+{
+    return set->files[tensor->file].name;
+}
 
-cot_status cot_safetensors_read(const cot_safetensors *set, const cot_stored_tensor *tensor, cot_dtype to, void *out)
+/* Our own type of a stored one, or -1. */
+static int our_type(cot_stored dtype)
 {
     static const int ours[] = {
 #define X(id, size, type) [COT_STORED_##id] = type,
         COT_STORED_LIST(X)
 #undef X
     };
-    const int from = ours[tensor->dtype];
-    if (from < 0 || !cot_convertible(to, (cot_dtype)from))
-        return cot_fail(COT_FORMAT, "'%s': tensor '%s' is stored as %s, which cannot be read as %s", cot_safetensors_file(set, tensor),
-                        tensor->name, cot_stored_name(tensor->dtype), cot_dtype_name(to));
+    return ours[dtype];
+}
+
+bool cot_stored_readable(cot_stored dtype, cot_dtype to)
+{
+    return our_type(dtype) >= 0 && cot_convertible(to, (cot_dtype)our_type(dtype));
+}
+
+cot_status cot_safetensors_read(const cot_safetensors *set, const cot_stored_tensor *tensor, cot_dtype to, void *out)
+{
+    if (!cot_stored_readable(tensor->dtype, to))
+        return cot_fail(COT_FORMAT, "'%s': tensor '%s' is stored as %s, which cannot be read as %s",
+                        cot_safetensors_file(set, tensor), tensor->name, cot_stored_name(tensor->dtype),
+                        cot_dtype_name(to));
+    const cot_dtype from = (cot_dtype)our_type(tensor->dtype);
     const size_t from_size = cot_stored_size(tensor->dtype), to_size = cot_dtype_size(to);
     const int64_t pieces = (tensor->count + PIECE - 1) / PIECE;
 #pragma omp parallel for num_threads(cot_threads()) if (pieces > 1)
     for (int64_t p = 0; p < pieces; p++) {
         const int64_t first = p * PIECE, left = tensor->count - first;
-        cot_convert((unsigned char *)out + (size_t)first * to_size, to, tensor->data + (size_t)first * from_size, (cot_dtype)from,
+        cot_convert((unsigned char *)out + (size_t)first * to_size, to, tensor->data + (size_t)first * from_size, from,
                     (size_t)(left < PIECE ? left : PIECE));
     }
     return COT_OK;

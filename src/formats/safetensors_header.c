@@ -54,12 +54,15 @@ static cot_status next_value(cursor *c, size_t limit, json_t **out)
     peek(c);
     const size_t left = c->bytes - c->at, bytes = left < limit ? left : limit;
     json_error_t error;
-    *out = json_loadb(c->text + c->at, bytes, JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES, &error);
+    const size_t flags = JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES;
+    *out = json_loadb(c->text + c->at, bytes, flags, &error);
+    if (!*out && bytes < left && (size_t)error.position >= bytes)
+        return cot_fail(COT_FORMAT, "'%s': header, byte %zu: a name or entry longer than %zu bytes", c->file, c->at,
+                        limit);
     if (!*out) {
         char line[JSON_ERROR_TEXT_LENGTH];
         cot_json_error_line(&error, line, sizeof line);
-        return cot_fail(COT_FORMAT, "'%s': header, byte %zu: %s (an entry may take %zu bytes)", c->file,
-                        c->at + (size_t)error.position, line, limit);
+        return cot_fail(COT_FORMAT, "'%s': header, byte %zu: %s", c->file, c->at + (size_t)error.position, line);
     }
     c->at += (size_t)error.position;
     return COT_OK;
@@ -112,16 +115,17 @@ static cot_status read_offsets(const char *file, const json_t *offsets, const un
     const json_int_t begin = json_integer_value(first), end = json_integer_value(last);
     if (begin < 0 || end < begin) return entry_fail(file, t->name, "data_offsets runs backwards");
     if ((uint64_t)end > bytes)
-        return cot_fail(COT_FORMAT, "'%s': tensor '%s': ends at byte %lld of the data, but the file has only %zu", file, t->name,
-                        (long long)end, bytes);
+        return cot_fail(COT_FORMAT, "'%s': tensor '%s': ends at byte %lld of the data, but the file has only %zu", file,
+                        t->name, (long long)end, bytes);
     if ((uint64_t)(end - begin) != t->bytes)
-        return cot_fail(COT_FORMAT, "'%s': tensor '%s': data_offsets spans %lld bytes, its shape and dtype need %zu", file,
-                        t->name, (long long)(end - begin), t->bytes);
+        return cot_fail(COT_FORMAT, "'%s': tensor '%s': data_offsets spans %lld bytes, its shape and dtype need %zu",
+                        file, t->name, (long long)(end - begin), t->bytes);
     t->data = data + begin;
     return COT_OK;
 }
 
-static cot_status read_entry(const char *file, const json_t *value, const unsigned char *data, size_t bytes, cot_stored_tensor *t)
+static cot_status read_entry(const char *file, const json_t *value, const unsigned char *data, size_t bytes,
+                             cot_stored_tensor *t)
 {
     if (!json_is_object(value)) return entry_fail(file, t->name, "its entry is no map");
     if (!find_type(json_string_value(json_object_get(value, "dtype")), &t->dtype))
@@ -160,8 +164,8 @@ static cot_status check_metadata(const char *file, json_t *metadata)
     const char *key;
     json_t     *value;
     if (!json_is_object(metadata)) return cot_fail(COT_FORMAT, "'%s': __metadata__ is no map", file);
-    json_object_foreach(metadata, key, value)
-        if (!json_is_string(value)) return cot_fail(COT_FORMAT, "'%s': __metadata__ maps to something else than strings", file);
+    json_object_foreach(metadata, key, value) if (!json_is_string(value)) return cot_fail(
+        COT_FORMAT, "'%s': __metadata__ maps to something else than strings", file);
     return COT_OK;
 }
 
@@ -201,31 +205,37 @@ static int by_place(const void *a, const void *b)
     return (x->bytes > y->bytes) - (x->bytes < y->bytes);  /* empty ones first */
 }
 
-static cot_status check_cover(const char *file, cot_stored_tensor *items, size_t count, const unsigned char *data, size_t bytes)
+static cot_status check_cover(const char *file, cot_stored_tensor *items, size_t count, const unsigned char *data,
+                              size_t bytes)
 {
     if (count > 0) qsort(items, count, sizeof *items, by_place);
     const unsigned char *end = data;
     for (size_t i = 0; i < count; i++) {
         if (items[i].data < end) return entry_fail(file, items[i].name, "overlaps another tensor");
-        if (items[i].data > end) return entry_fail(file, items[i].name, "a hole lies before it; expected tensors back to back");
+        if (items[i].data > end)
+            return entry_fail(file, items[i].name, "a hole lies before it; expected tensors back to back");
         end += items[i].bytes;
     }
     if (end != data + bytes)
-        return cot_fail(COT_FORMAT, "'%s': %zu bytes behind the last tensor belong to none", file, (size_t)(data + bytes - end));
+        return cot_fail(COT_FORMAT, "'%s': %zu bytes behind the last tensor belong to none", file,
+                        (size_t)(data + bytes - end));
     return COT_OK;
 }
 
 /* Checks the length in front and gives the header's bytes. */
 static cot_status find_header(const unsigned char *data, size_t bytes, const char *file, size_t *length)
 {
-    if (bytes < 8) return cot_fail(COT_FORMAT, "'%s': no safetensors file: %zu bytes long, expected at least 8", file, bytes);
+    if (bytes < 8)
+        return cot_fail(COT_FORMAT, "'%s': no safetensors file: %zu bytes long, expected at least 8", file, bytes);
     uint64_t n = 0;
     for (int i = 7; i >= 0; i--) n = n << 8 | data[i];
-    if (n > HEADER_LIMIT) return cot_fail(COT_FORMAT, "'%s': no safetensors file: its header would be longer than 100 MB", file);
+    if (n > HEADER_LIMIT)
+        return cot_fail(COT_FORMAT, "'%s': no safetensors file: its header would be longer than 100 MB", file);
     if (n > bytes - 8)
-        return cot_fail(COT_FORMAT, "'%s': truncated, or no safetensors file: a header of %llu bytes in a file of %zu", file,
-                        (unsigned long long)n, bytes);
-    if (n == 0 || data[8] != '{') return cot_fail(COT_FORMAT, "'%s': no safetensors file: its header does not start with '{'", file);
+        return cot_fail(COT_FORMAT, "'%s': truncated, or no safetensors file: a header of %llu bytes in a file of %zu",
+                        file, (unsigned long long)n, bytes);
+    if (n == 0 || data[8] != '{')
+        return cot_fail(COT_FORMAT, "'%s': no safetensors file: its header does not start with '{'", file);
     *length = (size_t)n;
     return COT_OK;
 }

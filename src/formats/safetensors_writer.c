@@ -78,8 +78,8 @@ static json_t *describe(const cot_tensor_entry *entry, size_t begin, size_t end)
 {
     json_t *shape = json_array();
     for (int d = 0; d < entry->rank; d++) json_array_append_new(shape, json_integer(entry->shape[d]));
-    return json_pack("{s:s, s:o, s:[I,I]}", "dtype", stored_name(entry->dtype), "shape", shape, "data_offsets", (json_int_t)begin,
-                     (json_int_t)end);
+    return json_pack("{s:s, s:o, s:[I,I]}", "dtype", stored_name(entry->dtype), "shape", shape, "data_offsets",
+                     (json_int_t)begin, (json_int_t)end);
 }
 
 static cot_status no_memory(const cot_safetensors_writer *w)
@@ -94,7 +94,8 @@ static cot_status fill_header(const cot_safetensors_writer *w, const cot_tensor_
     for (size_t i = 0; i < w->count; i++) {
         const slot *s = &w->slots[i];
         const char *name = entries[s->entry].name;
-        if (json_object_get(root, name)) return cot_fail(COT_INVALID, "'%s': two tensors are called '%s'", w->path, name);
+        if (json_object_get(root, name))
+            return cot_fail(COT_INVALID, "'%s': two tensors are called '%s'", w->path, name);
         if (json_object_set_new(root, name, describe(&entries[s->entry], offset, offset + s->bytes)) != 0)
             return cot_fail(COT_INVALID, "'%s': tensor '%s': its name is no UTF-8, or memory is short", w->path, name);
         offset += s->bytes;
@@ -167,7 +168,8 @@ cot_status cot_safetensors_writer_open(const char *path, const cot_tensor_entry 
     w->count = count;
     w->path = cot_strdup(path);
     w->slots = cot_calloc((count ? count : 1) * sizeof *w->slots);
-    cot_status status = w->path && w->slots ? lay_out(w, entries) : cot_fail(COT_OUT_OF_MEMORY, "'%s': no memory to write it", path);
+    cot_status status =
+        w->path && w->slots ? lay_out(w, entries) : cot_fail(COT_OUT_OF_MEMORY, "'%s': no memory to write it", path);
     if (status == COT_OK) status = write_header(w, entries);
     if (status != COT_OK) {
         cot_safetensors_writer_abort(w);
@@ -178,7 +180,10 @@ cot_status cot_safetensors_writer_open(const char *path, const cot_tensor_entry 
     return COT_OK;
 }
 
-size_t cot_safetensors_writer_order(const cot_safetensors_writer *writer, size_t place) { return writer->slots[place].entry; }
+size_t cot_safetensors_writer_order(const cot_safetensors_writer *writer, size_t place)
+{
+    return writer->slots[place].entry;
+}
 
 cot_status cot_safetensors_writer_put(cot_safetensors_writer *w, const void *data, cot_dtype from, size_t count)
 {
@@ -187,7 +192,8 @@ cot_status cot_safetensors_writer_put(cot_safetensors_writer *w, const void *dat
         return cot_fail(COT_INVALID, "'%s': %zu elements do not fit the tensor whose turn it is", w->path, count);
     const cot_dtype to = w->slots[w->turn].dtype;
     if (!cot_convertible(to, from))
-        return cot_fail(COT_INVALID, "'%s': %s cannot be stored as %s", w->path, cot_dtype_name(from), cot_dtype_name(to));
+        return cot_fail(COT_INVALID, "'%s': %s cannot be stored as %s", w->path, cot_dtype_name(from),
+                        cot_dtype_name(to));
     w->done += count;
     skip_full(w);
     if (to == from) return cot_file_writer_put(w->file, data, count * cot_dtype_size(to));

@@ -1,0 +1,193 @@
+/* config.json in both directions. */
+#include "formats/model_folder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/memory.h"
+#include "formats/dialects/card_json.h"
+#include "formats/file.h"
+#include "formats/json.h"
+
+enum { CONFIG_LIMIT = 4 << 20, DIGITS = 15 /* what a person wrote comes out as it was */, EXACT_DIGITS = 17 };
+
+static cot_status no_memory(const char *path)
+{
+    return cot_fail(COT_OUT_OF_MEMORY, "'%s': no memory for its config.json", path);
+}
+
+/* ---- writing ---- */
+
+static cot_status write_text(const char *folder, const char *name, const char *text)
+{
+    char *path = cot_path_join(folder, name);
+    if (!path) return no_memory(folder);
+    const cot_status status = cot_file_write(path, text, strlen(text));
+    cot_free(path);
+    return status;
+}
+
+/* The family's keys as an indented map, with our own section word for word as its last entry. */
+static cot_status config_text(const cot_dialect *dialect, const cot_model_card *card, char **out)
+{
+    char *section = NULL, *keys = NULL;
+    json_t *root = json_object();
+    cot_status status = root ? cot_card_to_json(dialect, card, root) : no_memory(dialect->model_type);
+    if (status == COT_OK && card->model) status = cot_config_to_json(card->model, &section);
+    if (status == COT_OK) keys = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS));
+    json_decref(root);
+    *out = keys ? cot_malloc(strlen(keys) + (section ? strlen(section) : 0) + 32) : NULL;
+    if (*out && section) sprintf(*out, "%.*s,\n  \"coterie\": %s}\n", (int)strlen(keys) - 2, keys, section);
+    else if (*out) sprintf(*out, "%s\n", keys);
+    else if (status == COT_OK) status = no_memory(dialect->model_type);
+    free(section);
+    free(keys);
+    return status;
+}
+
+static cot_status write_generation_config(const char *folder, const cot_model_card *card)
+{
+    json_t *root = json_object();
+    cot_status status = root ? cot_card_ids_to_json(card, root) : no_memory(folder);
+    char *text = status == COT_OK ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    json_decref(root);
+    if (status == COT_OK) status = text ? write_text(folder, "generation_config.json", text) : no_memory(folder);
+    free(text);
+    return status;
+}
+
+cot_status cot_model_folder_write_config(const char *path, const cot_dialect *dialect, const cot_model_card *card)
+{
+    char *text = NULL;
+    json_t *parsed = NULL;
+    cot_status status = config_text(dialect, card, &text);
+    /* Never leave a broken one. */
+    if (status == COT_OK) status = cot_json_parse(text, strlen(text), "config.json", &parsed);
+    json_decref(parsed);
+    if (status == COT_OK) status = cot_folder_make(path);
+    if (status == COT_OK) status = write_text(path, "config.json", text);
+    cot_free(text);
+    return status == COT_OK ? write_generation_config(path, card) : status;
+}
+
+cot_status cot_model_folder_write(const char *path, const cot_model_card *card, const cot_params *params,
+                                  const cot_dialect **dialect)
+{
+    const cot_dialect *chosen = cot_dialect_for(card, params);
+    if (dialect) *dialect = chosen;
+    COT_TRY(cot_model_folder_write_weights(path, chosen, card, params));
+    return cot_model_folder_write_config(path, chosen, card);
+}
+
+/* ---- reading ---- */
+
+static cot_status unknown_type(const char *file, const json_t *type)
+{
+    char   known[256] = "";
+    size_t used = 0;
+    for (size_t i = 0; cot_dialect_at(i) && used < sizeof known; i++)
+        used +=
+            (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", cot_dialect_at(i)->model_type);
+    const char *name = json_string_value(type);
+    return cot_fail(COT_NOT_FOUND, "'%s': model_type is %s%s%s, expected one of: %s", file, name ? "'" : "",
+                    name ? name : cot_json_kind(type), name ? "'" : "", known);
+}
+
+/* The same model in a recipe's words. */
+static json_t *describe_mixer(const cot_model_card *card)
+{
+    return json_pack("{s:s, s:I, s:I, s:I, s:f, s:I, s:b, s:b}", "kind", "attention", "num_heads",
+                     (json_int_t)card->num_heads, "num_kv_heads", (json_int_t)card->num_kv_heads, "head_dim",
+                     (json_int_t)card->head_dim, "rope_theta", card->rope_theta, "sliding_window",
+                     (json_int_t)card->sliding_window, "bias", card->attention_bias, "qk_norm", card->qk_norm);
+}
+
+static json_t *describe_ffn(const cot_model_card *card)
+{
+    if (card->num_experts == 0)
+        return json_pack("{s:s, s:I}", "kind", "dense", "intermediate_size", (json_int_t)card->intermediate_size);
+    json_t *ffn = json_pack("{s:s, s:{s:s, s:I, s:b}, s:{s:s, s:I, s:I}}", "kind", "sparse", "router", "kind", "top_k",
+                            "top_k", (json_int_t)card->top_k, "norm_topk_prob", card->norm_topk_prob, "experts", "kind",
+                            "ffn", "num_experts", (json_int_t)card->num_experts, "intermediate_size",
+                            (json_int_t)card->moe_intermediate_size);
+    /* Theirs looks at the tokens of all layers as one batch, ours is added up over layers: at balance both are the
+     * same. */
+    const double coef = card->router_aux_loss_coef / (double)card->num_layers;
+    if (ffn && coef > 0)
+        json_object_set_new(ffn, "balance",
+                            json_pack("[{s:s, s:f, s:b}]", "kind", "aux", "coef", coef, "divide_by_k", 0));
+    if (ffn && card->shared_intermediate_size > 0)
+        json_object_set_new(ffn, "shared",
+                            json_pack("{s:I, s:s}", "intermediate_size", (json_int_t)card->shared_intermediate_size,
+                                      "gate", card->shared_gate ? "sigmoid" : "none"));
+    return ffn;
+}
+
+static cot_status make_section(const cot_model_card *card, const char *file, cot_config **out)
+{
+    json_t *root = json_pack("{s:s, s:I, s:I, s:f, s:b, s:f, s:o, s:o}", "kind", "lm", "hidden_size",
+                             (json_int_t)card->hidden_size, "num_layers", (json_int_t)card->num_layers, "rms_norm_eps",
+                             card->rms_norm_eps, "tie_word_embeddings", card->tie_word_embeddings, "init_std",
+                             card->initializer_range, "mixer", describe_mixer(card), "ffn", describe_ffn(card));
+    char *text = root ? json_dumps(root, JSON_REAL_PRECISION(EXACT_DIGITS)) : NULL;
+    json_decref(root);
+    const cot_status status = text ? cot_config_parse(text, file, out) : no_memory(file);
+    free(text);
+    return status;
+}
+
+/* Our own section keeps the lines at which it stands in the file. */
+static cot_status copy_section(const char *text, const char *file, cot_config **out)
+{
+    cot_config *whole;
+    COT_TRY(cot_config_parse(text, file, &whole));
+    const cot_config *section = cot_config_get(whole, "coterie");
+    cot_status status;
+    if (section && cot_config_get_kind(section) == COT_CONFIG_MAP) status = cot_config_copy(section, out);
+    else status = cot_fail(COT_FORMAT, "'%s': expected a map 'coterie' that describes the model", file);
+    cot_config_destroy(whole);
+    return status;
+}
+
+static cot_status read_config(const char *text, size_t bytes, const char *file, cot_model_folder *out)
+{
+    json_t *root;
+    COT_TRY(cot_json_parse(text, bytes, file, &root));
+    const json_t *type = json_object_get(root, "model_type");
+    cot_status status;
+    out->dialect = json_is_string(type) ? cot_dialect_find(json_string_value(type)) : NULL;
+    if (!json_is_object(root)) status = cot_fail(COT_FORMAT, "'%s': %s, expected a map", file, cot_json_kind(root));
+    else if (!out->dialect) status = unknown_type(file, type);
+    else status = cot_card_from_json(out->dialect, root, file, &out->card);
+    /* Only our own family cannot do without its section. */
+    const bool ours = json_object_get(root, "coterie") != NULL || (out->dialect && out->dialect->keeps_unknown);
+    json_decref(root);
+    if (status != COT_OK) return status;
+    return ours ? copy_section(text, file, &out->section) : make_section(&out->card, file, &out->section);
+}
+
+cot_status cot_model_folder_read(const char *path, cot_model_folder *out)
+{
+    *out = (cot_model_folder){.dialect = NULL};
+    if (!cot_folder_exists(path))
+        return cot_fail(COT_NOT_FOUND, "'%s': no such folder; expected one with a model", path);
+    char *file = cot_path_join(path, "config.json"), *text = NULL;
+    size_t bytes;
+    cot_status status;
+    if (!file) status = no_memory(path);
+    else if (!cot_file_exists(file)) status = cot_fail(COT_NOT_FOUND, "'%s' is no model: it has no config.json", path);
+    else status = cot_file_read(file, CONFIG_LIMIT, &text, &bytes);
+    if (status == COT_OK) status = read_config(text, bytes, file, out);
+    cot_free(text);
+    cot_free(file);
+    if (status != COT_OK) cot_model_folder_release(out);
+    return status;
+}
+
+void cot_model_folder_release(cot_model_folder *folder)
+{
+    cot_config_destroy(folder->section);
+    *folder = (cot_model_folder){.dialect = NULL};
+}

@@ -16,7 +16,7 @@ typedef struct cot_kneser_ney cot_kneser_ney;
 /** How much is taken from an n-gram seen once, twice, and three times or more. */
 typedef struct {
     double once, twice, more;
-    bool   modified;  /**< three discounts (Chen and Goodman); false: the counts were too few for them, all three are the single one */
+    bool   modified;  /**< three discounts; false: too few counts for that, one discount n1 / (n1 + 2 n2) for all */
 } cot_kneser_ney_discount;
 
 /** Sums over the scored tokens: every token but the first of each document. */
@@ -48,7 +48,7 @@ COT_API cot_status cot_kneser_ney_create(const int32_t *tokens, size_t count, co
 COT_API void cot_kneser_ney_destroy(cot_kneser_ney *model);  /**< Accepts NULL. */
 
 COT_API int         cot_kneser_ney_order(const cot_kneser_ney *model);  /**< The highest order. */
-COT_API const char *cot_kneser_ney_name(void);                          /**< "interpolated modified Kneser-Ney", for output. */
+COT_API const char *cot_kneser_ney_name(void);  /**< "interpolated modified Kneser-Ney", for output. */
 
 /** The discounts of the model of order `order` at its own order (plain counts), 1 <= order <= the highest. */
 COT_API cot_kneser_ney_discount cot_kneser_ney_discounts(const cot_kneser_ney *model, int order);

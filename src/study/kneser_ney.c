@@ -3,13 +3,14 @@
  *   p_n(w | c) = max(count(c w) - D(count(c w)), 0) / total(c)  +  gamma(c) p_{n-1}(w | c without its first token)
  *   gamma(c)   = (D1 N1(c) + D2 N2(c) + D3 N3+(c)) / total(c)
  *
- * The highest order of a model counts occurrences ("plain" below); all lower orders count in how many different ways an
- * n-gram continues to the left ("continuation"). Both are kept for every order, so one object is the models of all orders
- * up to the highest: order n is plain counts at n over continuation counts at n - 1, ..., 1 and the uniform distribution.
+ * The highest order of a model counts occurrences ("plain" below); all lower orders count in how many different ways
+ * an n-gram continues to the left ("continuation"). Both are kept for every order, so one object is the models of all
+ * orders up to the highest: order n is plain counts at n over continuation counts at n - 1, ..., 1 and the uniform
+ * distribution.
  *
  * The n-grams of order n are nodes under their contexts, the n-grams of order n - 1: a hash table per order maps
- * (context node, token) to a node. With below[i] the node of the (n-1)-gram that ends at position i, the n-gram there is
- * (below[i - 1], tokens[i]), and below[i] is the same n-gram without its first token: building is one pass per order. */
+ * (context node, token) to a node. With below[i] the node of the (n-1)-gram that ends at position i, the n-gram there
+ * is (below[i - 1], tokens[i]), and below[i] is the same n-gram without its first token: one pass per order. */
 #include <coterie/yardstick.h>
 
 #include <assert.h>
@@ -64,7 +65,8 @@ static size_t slot_of(const level *l, uint32_t context, uint32_t token)
     h = (h ^ h >> 29) * UINT64_C(0xBF58476D1CE4E5B9);
     size_t at = (size_t)(h >> (64 - l->slot_bits));
     const size_t mask = ((size_t)1 << l->slot_bits) - 1;
-    while (l->slots[at].node != NONE && (l->slots[at].context != context || l->slots[at].token != token)) at = (at + 1) & mask;
+    while (l->slots[at].node != NONE && (l->slots[at].context != context || l->slots[at].token != token))
+        at = (at + 1) & mask;
     return at;
 }
 
@@ -139,14 +141,16 @@ static cot_status sequence_check(const sequence *s, int32_t vocabulary)
 {
     if (s->count == 0 || s->documents == 0) return cot_fail(COT_INVALID, "the yardstick was given no tokens");
     if (s->count > INT32_MAX) return cot_fail(COT_INVALID, "%zu tokens; the yardstick takes fewer than 2^31", s->count);
-    if (s->starts[0] != 0) return cot_fail(COT_INVALID, "the first document starts at token %zu, expected 0", s->starts[0]);
+    if (s->starts[0] != 0)
+        return cot_fail(COT_INVALID, "the first document starts at token %zu, expected 0", s->starts[0]);
     for (size_t d = 0; d < s->documents; d++)
         if (s->starts[d] > document_end(s, d) || document_end(s, d) > s->count)
-            return cot_fail(COT_INVALID, "document %zu starts at token %zu and ends at %zu of %zu; starts must ascend", d,
-                            s->starts[d], document_end(s, d), s->count);
+            return cot_fail(COT_INVALID, "document %zu starts at token %zu and ends at %zu of %zu; starts must ascend",
+                            d, s->starts[d], document_end(s, d), s->count);
     for (size_t i = 0; i < s->count; i++)
         if (s->tokens[i] < 0 || s->tokens[i] >= vocabulary)
-            return cot_fail(COT_INVALID, "token %zu is %d, outside of a vocabulary of %d", i, (int)s->tokens[i], (int)vocabulary);
+            return cot_fail(COT_INVALID, "token %zu is %d, outside of a vocabulary of %d", i, (int)s->tokens[i],
+                            (int)vocabulary);
     return COT_OK;
 }
 
@@ -159,9 +163,10 @@ static size_t sequence_scored(const sequence *s)
 }
 
 /* Enters the n-grams of one document; below and here hold the nodes of orders n - 1 and n by position.
- * The document's start stands before its first token, so the n-gram at place j exists when n <= j + 2; when n = j + 2 it
- * begins with the start, cannot be continued to the left, and its plain count serves as its continuation count. */
-static bool count_document(cot_kneser_ney *m, size_t n, const sequence *s, size_t document, const uint32_t *below, uint32_t *here)
+ * The document's start stands before its first token, so the n-gram at place j exists when n <= j + 2; when n = j + 2
+ * it begins with the start, cannot be continued to the left, and its plain count serves as its continuation count. */
+static bool count_document(cot_kneser_ney *m, size_t n, const sequence *s, size_t document, const uint32_t *below,
+                           uint32_t *here)
 {
     const size_t start = s->starts[document], end = document_end(s, document);
     for (size_t i = start; i < end; i++) {
@@ -232,9 +237,9 @@ static bool sum_contexts(cot_kneser_ney *m, size_t n)
     return true;
 }
 
-/* Discounts from how many n-grams have count 1, 2, 3, 4. Small corpora lack some of them, or have them out of order: then
- * one discount n1 / (n1 + 2 n2) for all, and 1/2 where even that says nothing. All discounts are above zero: every context
- * passes something down to the uniform distribution. */
+/* Discounts from how many n-grams have count 1, 2, 3, 4. Small corpora lack some of them, or have them out of order:
+ * then one discount n1 / (n1 + 2 n2) for all, and 1/2 where even that says nothing. All discounts are above zero: every
+ * context passes something down to the uniform distribution. */
 static cot_kneser_ney_discount discount_from(const uint64_t n[4])
 {
     const double n1 = (double)n[0], n2 = (double)n[1], n3 = (double)n[2], n4 = (double)n[3];
@@ -274,7 +279,8 @@ cot_status cot_kneser_ney_create(const int32_t *tokens, size_t count, const size
 {
     *out = NULL;
     const sequence s = {.tokens = tokens, .count = count, .starts = starts, .documents = documents};
-    if (order < 1 || order > MAX_ORDER) return cot_fail(COT_INVALID, "an n-gram order of %d; expected 1 to %d", order, MAX_ORDER);
+    if (order < 1 || order > MAX_ORDER)
+        return cot_fail(COT_INVALID, "an n-gram order of %d; expected 1 to %d", order, MAX_ORDER);
     if (vocabulary < 1) return cot_fail(COT_INVALID, "a vocabulary of %d", (int)vocabulary);
     COT_TRY(sequence_check(&s, vocabulary));
     if (sequence_scored(&s) == 0) return cot_fail(COT_INVALID, "no document has two tokens; there is nothing to count");
@@ -318,8 +324,8 @@ static double interpolate(const follow *f, const cot_kneser_ney_discount *d, uin
     return (count - taken + gamma * lower) / f->total;
 }
 
-/* Scores one token under every order. before[n]: node of the n-gram that ends at the token before, NONE when never seen;
- * moved on to end at `token`. */
+/* Scores one token under every order. before[n]: node of the n-gram that ends at the token before, NONE when never
+ * seen; moved on to end at `token`. */
 static void score_token(const cot_kneser_ney *m, uint32_t before[MAX_ORDER + 1], uint32_t token, double *nll)
 {
     uint32_t here[MAX_ORDER + 1] = {ROOT};
@@ -369,7 +375,7 @@ cot_status cot_kneser_ney_evaluate(const cot_kneser_ney *m, const int32_t *token
     if (!nll) return cot_fail(COT_OUT_OF_MEMORY, "scores of %zu tokens under %zu orders", count, order);
     const cot_status status = cot_kneser_ney_nll(m, tokens, count, starts, documents, nll);
     if (status == COT_OK) {
-        score->tokens = sequence_scored(&(sequence){.tokens = tokens, .count = count, .starts = starts, .documents = documents});
+        score->tokens = sequence_scored(&(sequence){tokens, count, starts, documents});
         for (size_t i = 0; i < count; i++)
             for (size_t n = 0; n < order; n++) score->nll[n] += nll[i * order + n];
     }

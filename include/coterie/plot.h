@@ -1,0 +1,87 @@
+/* Pictures of a run: the learning curve, how evenly the experts were used over time, and which expert takes which text.
+ * Drawn by gnuplot from a script with the numbers in it, which can be kept and edited. */
+#ifndef COTERIE_PLOT_H
+#define COTERIE_PLOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <coterie/status.h>
+
+/** How one sparse layer was used, row by row (a stretch of the run, or a source of text). */
+typedef struct {
+    int32_t layer;    /**< its number in the model */
+    size_t  rows, experts;
+    double *load;     /**< [rows, experts]: fraction of the row's assignments that the expert took; NaN where unknown */
+} cot_plot_layer;
+
+/** What a run's metrics say. */
+typedef struct {
+    size_t          steps;                /**< logged training steps */
+    double         *tokens, *loss;        /**< [steps]: tokens seen so far; nats per token, NaN where not finite */
+    size_t          validations;
+    double         *valid_tokens, *valid_loss, *valid_bits_per_byte;  /**< [validations], NaN where unknown */
+    size_t          layers;
+    cot_plot_layer *layer;                /**< [layers]: rows are equal stretches of the run, at most 256 of them */
+} cot_plot_run;
+
+/** What an evaluation says about each source of text. */
+typedef struct {
+    size_t          sources;
+    char          **name;    /**< [sources] */
+    size_t          layers;
+    cot_plot_layer *layer;   /**< [layers]: rows are the sources */
+} cot_plot_sources;
+
+/**
+ * Reads `metrics.jsonl`. Where a resumed run logged steps anew, the later lines count. A last line that is still being
+ * written is left out.
+ *
+ * Errors   COT_IO when it cannot be read; COT_FORMAT with file and line for what is not such a line; COT_INVALID when
+ *          nothing has been logged yet.
+ */
+COT_API cot_status cot_plot_run_read(const char *path, cot_plot_run **out);
+COT_API void       cot_plot_run_destroy(cot_plot_run *run);  /**< Accepts NULL. */
+
+/**
+ * Reads what `coterie eval --json` prints.
+ *
+ * Errors   COT_IO; COT_FORMAT with the place of what was not expected.
+ */
+COT_API cot_status cot_plot_sources_read(const char *path, cot_plot_sources **out);
+COT_API void       cot_plot_sources_destroy(cot_plot_sources *sources);  /**< Accepts NULL. */
+
+enum {
+    COT_PLOT_CURVE = 1,    /**< training and validation loss over tokens; needs `run` */
+    COT_PLOT_LOAD = 2,     /**< share of the experts over time, per layer; needs `run` with sparse layers */
+    COT_PLOT_SOURCES = 4   /**< share of the experts per source of text, per layer; needs `sources` with such layers */
+};
+
+/** A picture: the parts of `parts`, one below the other. */
+typedef struct {
+    const char             *title;    /**< above everything, NULL: none; UTF-8 */
+    const cot_plot_run     *run;      /**< or NULL */
+    const cot_plot_sources *sources;  /**< or NULL */
+    unsigned                parts;    /**< sum of COT_PLOT_... */
+} cot_plot;
+
+/**
+ * The gnuplot script that draws a picture, numbers included. It writes to `path`, whose ending (.png, .svg, .pdf) picks
+ * the format. The caller frees *text with free().
+ *
+ * Errors   COT_INVALID for another ending, for no parts, and for parts whose data are missing.
+ */
+COT_API cot_status cot_plot_script(const cot_plot *plot, const char *path, char **text);
+
+/**
+ * Draws a picture to `path` with the program `gnuplot`, which is looked for in PATH. The picture appears whole or not
+ * at all. With keep_script, the script stays beside it: `load.gp` for `load.png`.
+ *
+ * Errors   those of cot_plot_script(); COT_NOT_FOUND when there is no gnuplot; COT_IO with gnuplot's own words when it
+ *          fails, or when something cannot be written.
+ * Threads  safe for different paths.
+ */
+COT_API cot_status cot_plot_draw(const cot_plot *plot, const char *path, bool keep_script);
+
+#endif

@@ -83,7 +83,7 @@ cot_status cot_row_file_next(cot_row_file *file, cot_stream *stream, cot_text *o
     out->begins = out->ends = true;
     out->length = 0;
     for (;;) {
-        size_t length, skip;
+        size_t length = 0, skip = 0;
         COT_TRY(find_line(file, stream, &length, &skip));
         if (skip == 0) return COT_OK;
         file->line++;

@@ -26,8 +26,8 @@ static void add_text(cot_hash *hash, const char *text)
 void cot_cache_key_set(cot_cache_key *key, const cot_source_files *files, const cot_data_options *options,
                        const cot_tokenizer *tokenizer)
 {
-    const uint64_t fingerprint = cot_tokenizer_fingerprint(tokenizer);
-    const int32_t  rule[2] = {options->invalid, cot_tokenizer_end_of_text(tokenizer)};
+    const uint64_t fingerprint = tokenizer ? cot_tokenizer_fingerprint(tokenizer) : 0;
+    const int32_t  rule[2] = {options->invalid, tokenizer ? cot_tokenizer_end_of_text(tokenizer) : -1};
     cot_hash       hash;
     cot_hash_start(&hash);
     cot_hash_add(&hash, &fingerprint, sizeof fingerprint);

@@ -46,6 +46,7 @@ typedef struct {
     uint64_t                identity;  /* the same and the list of files */
 } cot_cache_key;
 
+/* Without a tokenizer: the key of the text alone. */
 void cot_cache_key_set(cot_cache_key *key, const cot_source_files *files, const cot_data_options *options,
                        const cot_tokenizer *tokenizer);
 

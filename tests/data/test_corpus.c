@@ -143,6 +143,41 @@ static void large_vocabularies_keep_their_ids(void **state)
     scratch_remove(&s);
 }
 
+/* A text of more than a piece becomes the same tokens as in one go. */
+static void pieces_make_no_difference(void **state)
+{
+    (void)state;
+    scratch        s = scratch_make();
+    char           text[512];
+    cot_config    *config;
+    cot_texts     *texts;
+    cot_tokenizer *tokenizer;
+    snprintf(text, sizeof text, "{path: data/demo/drama.txt, validation_fraction: 0, cache_dir: '%s'}", s.folder);
+    CHECK_OK(cot_config_parse(text, "data.yaml", &config));
+    CHECK_OK(cot_texts_open(config, COT_SPLIT_TRAIN, &texts));
+    const cot_tokenizer_options options = {.vocab_size = 400};
+    CHECK_OK(cot_tokenizer_train(&options, cot_texts_read, texts, &tokenizer));
+    cot_texts_close(texts);
+
+    char    *whole = all_text(config, COT_SPLIT_TRAIN);
+    int32_t *want;
+    size_t   count;
+    assert_true(strlen(whole) > (1 << 20) + 1);
+    CHECK_OK(cot_tokenizer_encode(tokenizer, whole, strlen(whole) - 1, false, &want, &count));
+    cot_corpus *corpus = create(config, tokenizer);
+    assert_int_equal(cot_corpus_size(corpus, COT_SPLIT_TRAIN, 0).tokens, count);
+    int32_t *got = malloc(count * sizeof *got);
+    cot_corpus_tokens(corpus, COT_SPLIT_TRAIN, 0, got, NULL);
+    assert_memory_equal(got, want, count * sizeof *got);
+    free(got);
+    free(want);
+    free(whole);
+    cot_corpus_destroy(corpus);
+    cot_config_destroy(config);
+    cot_tokenizer_destroy(tokenizer);
+    scratch_remove(&s);
+}
+
 /* ---- the cache ---- */
 
 static void cache_is_used_again_until_something_changes(void **state)
@@ -478,6 +513,7 @@ int main(void)
         cmocka_unit_test(sources_have_sizes_and_tokens),
         cmocka_unit_test(files_of_one_name_are_one_source),
         cmocka_unit_test(large_vocabularies_keep_their_ids),
+        cmocka_unit_test(pieces_make_no_difference),
         cmocka_unit_test(cache_is_used_again_until_something_changes),
         cmocka_unit_test(cache_notices_a_change_right_after_it_was_made),
         cmocka_unit_test(damaged_cache_is_made_anew),

@@ -1,5 +1,4 @@
-/* Evaluation windows: every token but the first of a document is scored once, with the context that the stride leaves.
- */
+/* Evaluation windows: every token but the first of a document is scored once, with what the stride leaves as context. */
 #define _GNU_SOURCE
 #include "data/corpus_fixture.h"
 

@@ -1,4 +1,4 @@
-/* Evaluation windows: every token but the first of a document is scored once, with what the stride leaves as context. */
+/* Evaluation windows: every token but the first of a document is scored once, with the context that a stride leaves. */
 #define _GNU_SOURCE
 #include "data/corpus_fixture.h"
 

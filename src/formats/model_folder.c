@@ -20,13 +20,45 @@ static cot_status no_memory(const char *path)
 
 /* ---- writing ---- */
 
+/* The text and a newline. */
 static cot_status write_text(const char *folder, const char *name, const char *text)
 {
     char *path = cot_path_join(folder, name);
     if (!path) return no_memory(folder);
-    const cot_status status = cot_file_write(path, text, strlen(text));
+    cot_file_writer *writer;
+    cot_status status = cot_file_writer_open(path, &writer);
     cot_free(path);
-    return status;
+    if (status != COT_OK) return status;
+    cot_file_writer_put(writer, text, strlen(text));  /* a failure is kept until the commit */
+    cot_file_writer_put(writer, "\n", 1);
+    return cot_file_writer_commit(writer);
+}
+
+/* Appends a JSON text two spaces further in, without the newline at its end. Inside JSON's strings there are no newlines. */
+static char *put_indented(char *to, const char *json)
+{
+    for (; *json && strcmp(json, "\n") != 0; json++) {
+        *to++ = *json;
+        if (*json == '\n') *to++ = ' ', *to++ = ' ';
+    }
+    return to;
+}
+
+static size_t count_lines(const char *text)
+{
+    size_t lines = 0;
+    for (; *text; text++) lines += *text == '\n';
+    return lines;
+}
+
+/* `keys`, which ends in "\n}", with the section as one more entry; NULL when memory is short. */
+static char *join_section(const char *keys, const char *section)
+{
+    char *out = cot_malloc(strlen(keys) + strlen(section) + 2 * count_lines(section) + 32);
+    if (!out) return NULL;
+    char *end = out + sprintf(out, "%.*s,\n  \"coterie\": ", (int)strlen(keys) - 2, keys);
+    strcpy(put_indented(end, section), "\n}");
+    return out;
 }
 
 /* The family's keys as an indented map, with our own section word for word as its last entry. */
@@ -34,14 +66,13 @@ static cot_status config_text(const cot_dialect *dialect, const cot_model_card *
 {
     char *section = NULL, *keys = NULL;
     json_t *root = json_object();
+    *out = NULL;
     cot_status status = root ? cot_card_to_json(dialect, card, root) : no_memory(dialect->model_type);
     if (status == COT_OK && card->model) status = cot_config_to_json(card->model, &section);
     if (status == COT_OK) keys = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS));
     json_decref(root);
-    *out = keys ? cot_malloc(strlen(keys) + (section ? strlen(section) : 0) + 32) : NULL;
-    if (*out && section) sprintf(*out, "%.*s,\n  \"coterie\": %s}\n", (int)strlen(keys) - 2, keys, section);
-    else if (*out) sprintf(*out, "%s\n", keys);
-    else if (status == COT_OK) status = no_memory(dialect->model_type);
+    if (keys) *out = section ? join_section(keys, section) : cot_strdup(keys);
+    if (status == COT_OK && !*out) status = no_memory(dialect->model_type);
     free(section);
     free(keys);
     return status;

@@ -403,7 +403,7 @@ static void writes_configs(void **state)
     text = calloc(1, 1 << 16);
     bytes = fread(text, 1, (1 << 16) - 1, stream);
     fclose(stream);
-    assert_true(bytes > 0 && text[bytes - 1] == '\n');
+    assert_true(bytes > 0);
     assert_non_null(strstr(text, "\"rms_norm_eps\": 1e-5,"));
     assert_non_null(strstr(text, "\"router_aux_loss_coef\": 0.01,"));
     assert_non_null(strstr(text, "1.0000000000000002e4"));

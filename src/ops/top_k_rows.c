@@ -15,7 +15,8 @@ void cot_top_k_rows(cot_tape *tape, const cot_tensor *logits, int64_t k, int32_t
 #pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static) reduction(+ : bad)
     for (int64_t p = 0; p < pieces; p++)
         bad += kernels->top_k(p * COT_PIECE_TOKENS, cot_piece_end(p, COT_PIECE_TOKENS, rows), experts, k, logits->data, chosen);
-    if (bad)
-        cot_tape_fail(tape, cot_fail(COT_NOT_FINITE, "%s: %" PRId64 " of %" PRId64 " router logits are NaN or infinite",
-                                     cot_tape_where(tape), bad, rows * experts));
+    if (!bad) return;
+    const char *where = cot_tape_where(tape);
+    cot_tape_fail(tape, cot_fail(COT_NOT_FINITE, "%s%s%" PRId64 " of %" PRId64 " router logits are NaN or infinite", where, *where ? ": " : "", bad,
+                                 rows * experts));
 }

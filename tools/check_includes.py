@@ -14,12 +14,14 @@ from pathlib import Path
 ROOMS = [
     ["base"],
     ["tensor"],
-    ["comm", "kernels", "formats", "data"],
+    ["comm", "kernels", "formats"],
+    ["data"],
     ["ops"],
     ["routing"],
     ["routers", "balance", "experts"],
     ["mixers", "layers"],
-    ["models", "objectives"],
+    ["models"],
+    ["objectives"],
     ["training", "inference", "distributed"],
     ["study"],
 ]

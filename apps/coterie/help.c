@@ -72,6 +72,7 @@ void cli_print_help(const cli_command *command, const char *path)
     if (command->subcommands) print_heading("Commands:");
     for (size_t i = 0; command->subcommands && command->subcommands[i]; i++)
         print_entry(command->subcommands[i]->name, command->subcommands[i]->summary);
+    if (command->subcommands) printf("\nHelp on one: %s COMMAND --help\n", path);
     print_options("Options:", command->options);
     print_options("Common options:", cli_common_options);
     if (command->examples) print_examples(command->examples);

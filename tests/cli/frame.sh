@@ -74,4 +74,25 @@ fi
 # No escape codes where nobody looks.
 expect 0 list routers
 grep -q "$(printf '\033')" "$work/out" && fail "escape codes in a pipe"
+# On a terminal there are, unless NO_COLOR says otherwise.
+on_terminal() {
+    python3 - "$coterie" list routers >"$work/out" <<'PYTHON'
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+text = b""
+try:
+    while chunk := os.read(terminal, 4096):
+        text += chunk
+except OSError:  # the other side is closed
+    pass
+sys.stdout.buffer.write(text)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+PYTHON
+}
+TERM=xterm NO_COLOR='' on_terminal
+grep -q "$(printf '\033')" "$work/out" || fail "no colour on a terminal"
+TERM=xterm NO_COLOR=1 on_terminal
+grep -q "$(printf '\033')" "$work/out" && fail "colour in spite of NO_COLOR"
 echo "the frame holds"

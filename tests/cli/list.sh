@@ -49,19 +49,19 @@ has err "coterie: 'topk' is no known router; did you mean 'top_k'? (kinds: "
 [ ! -s "$work/out" ] || fail "an error prints on stdout"
 
 # Recipes: from a folder of one's own, by name or path, as they lie there or as JSON.
-mkdir "$work/recipes"
-printf '# A tiny model.\nmodel: {kind: lm}\ntrain: {tokens: 20e6}\n' >"$work/recipes/tiny.yaml"
-printf 'a: 1\n' >"$work/recipes/.hidden.yaml"
-export COTERIE_RECIPES=$work/recipes
+mkdir "$work/own"
+printf '# A tiny model.\nmodel: {kind: lm}\ntrain: {tokens: 20e6}\n' >"$work/own/tiny.yaml"
+printf 'a: 1\n' >"$work/own/.hidden.yaml"
+export COTERIE_RECIPES=$work/own
 "$coterie" list recipes -q >"$work/out"
 [ "$(wc -l <"$work/out")" = 2 ] || fail "recipes are not those of the folder"
 has out "tiny    A tiny model."
-"$coterie" list recipes tiny | cmp - "$work/recipes/tiny.yaml" || fail "a recipe is not shown as it is"
-"$coterie" list recipes "$work/recipes/tiny.yaml" | cmp - "$work/recipes/tiny.yaml" || fail "a path is not taken"
+"$coterie" list recipes tiny | cmp - "$work/own/tiny.yaml" || fail "a recipe is not shown as it is"
+"$coterie" list recipes "$work/own/tiny.yaml" | cmp - "$work/own/tiny.yaml" || fail "a path is not taken"
 "$coterie" list recipes tiny --json | python3 -c 'import json, sys; assert json.load(sys.stdin)["train"]["tokens"] == 20e6'
 ! "$coterie" list recipes tinny 2>"$work/err" || fail "unknown recipe accepted"
 has err "coterie: 'tinny' is neither a file nor a recipe; did you mean 'tiny'? (recipes: tiny)"
-printf 'a: [1\n' >"$work/recipes/bad.yaml"
+printf 'a: [1\n' >"$work/own/bad.yaml"
 ! "$coterie" list recipes bad 2>"$work/err" >"$work/out" || fail "a broken recipe accepted"
-has err "coterie: $work/recipes/bad.yaml:2:1: did not find expected"
+has err "coterie: $work/own/bad.yaml:2:1: did not find expected"
 echo "lists are whole"

@@ -28,8 +28,8 @@ static cot_status setup(cot_router *r, const cot_build *build)
 {
     noisy *s = r->state;
     r->top_k = s->top_k;
-    COT_TRY(cot_router_add_weight(r, build, "router.weight", true, &s->weight));
-    return cot_router_add_weight(r, build, "router.noise_weight", true, &s->noise_weight);
+    COT_TRY(cot_router_add_weight(r, build, "weight", true, &s->weight));
+    return cot_router_add_weight(r, build, "noise_weight", true, &s->noise_weight);
 }
 
 static void score(cot_router *r, cot_tape *tape, const cot_route_input *in, cot_scores *out)

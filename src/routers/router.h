@@ -73,7 +73,7 @@ const cot_member *cot_router_at(size_t index);
  * Errors   COT_INVALID for a name that is taken, or beyond 64 such routers. */
 cot_status cot_router_register(const cot_router_ops *ops);
 
-/* Makes the router that spec ({kind: top_k, ...}) asks for; its parameters are declared as build->prefix.router.NAME. build->params NULL (the
+/* Makes the router that spec ({kind: top_k, ...}) asks for; its parameters are declared under build->prefix. build->params NULL (the
  * lab): nothing is declared and score() must not be called.
  *
  * Errors   those of cot_family_find and cot_options_apply; COT_INVALID when top_k > num_experts. */
@@ -85,7 +85,7 @@ void cot_router_run(cot_router *r, cot_tape *tape, const cot_route_input *in, co
 
 /* ---- for members ---- */
 
-/* Declares a weight [E, D] named "router.weight" or the like: initialised as the model says, or with zeros. */
+/* Declares a weight [E, D]: initialised as the model says, or with zeros. */
 cot_status cot_router_add_weight(cot_router *r, const cot_build *build, const char *name, bool zero, cot_param **out);
 
 /* x W^T in the router's precision. */

@@ -24,7 +24,7 @@ static cot_status setup(cot_router *r, const cot_build *build)
 {
     switch_state *s = r->state;
     r->top_k = 1;
-    return cot_router_add_weight(r, build, "router.weight", false, &s->weight);
+    return cot_router_add_weight(r, build, "weight", false, &s->weight);
 }
 
 static void score(cot_router *r, cot_tape *tape, const cot_route_input *in, cot_scores *out)

@@ -308,7 +308,7 @@ static learned learn(const char *text, cot_dtype real)
 {
     learned l;
     assert_int_equal(cot_params_create(real, &l.params), COT_OK);
-    const cot_build build = {.params = l.params, .prefix = "layers.1.ffn", .layer = 1, .num_layers = 2, .hidden_size = 40,
+    const cot_build build = {.params = l.params, .prefix = "layers.1.ffn.router", .layer = 1, .num_layers = 2, .hidden_size = 40,
                              .init = COT_INIT_NORMAL, .init_value = 0.3};
     l.router = make(text, E, &build);
     assert_int_equal(cot_params_allocate(l.params, 7), COT_OK);

@@ -1,4 +1,4 @@
-/* Includes COT_BODY once per mode; see kernels.h. COT_ISA is ref, avx2 or avx512. */
+/* Includes COT_BODY once per mode; see kernels.h. COT_ISA is ref, avx2, avx512 or (few need it) avx512bf16. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +14,7 @@
 #define COT_ISA_LEVEL_ref 0
 #define COT_ISA_LEVEL_avx2 1
 #define COT_ISA_LEVEL_avx512 2
+#define COT_ISA_LEVEL_avx512bf16 3
 #define COT_JOIN2_(a, b) a##b
 #define COT_JOIN2(a, b) COT_JOIN2_(a, b)
 #define COT_ISA_LEVEL COT_JOIN2(COT_ISA_LEVEL_, COT_ISA)

@@ -97,14 +97,15 @@ static const void *take_block(const plan *w, const worker *me, int64_t g, int64_
     const cot_pack_source *a = &w->p->a;
     const int64_t start = group_start(w->p->shape, g), r0 = is_back_weight(w) ? start + k0 : start + m0, c0 = is_back_weight(w) ? m0 : k0;
     if (lies_ready(w, k)) return (const char *)a->data + (size_t)(r0 * a->ld + c0) * w->act_size;
-    (is_back_weight(w) ? w->pack->block_transposed : w->pack->block)(a, r0, c0, m, k, padded(w, k), padded(w, k), me->block);
+    if (is_back_weight(w)) w->pack->panel(a, r0, c0, k, padded(w, k), m, me->block);
+    else w->pack->block(a, r0, c0, m, k, padded(w, k), padded(w, k), me->block);
     return me->block;
 }
 
 static int block_ld(const plan *w, int k)
 {
     if (lies_ready(w, k)) return (int)w->p->a.ld;
-    return is_back_weight(w) && w->mode != COT_MODE_BF16 ? COT_PANEL : padded(w, k);
+    return is_back_weight(w) ? COT_PANEL : padded(w, k);
 }
 
 /* ---- one task ---- */
@@ -125,7 +126,7 @@ static const cot_tile *tile_for(const plan *w, worker *me, int m, int n, int k, 
     const cot_tile_type types[] = {COT_TILE_F64, COT_TILE_F32, w->p->c_dtype == COT_BF16 && !w->late ? COT_TILE_BF16_OUT : COT_TILE_BF16};
     *tile = cot_tile_find((cot_tile_spec){
         .type = types[w->mode], .m = m, .n = n, .k = padded(w, k), .lda = block_ld(w, k), .ldb = COT_PANEL,
-        .ldc = (int)(w->late ? w->task_columns : c_ld(w)), .a_transposed = is_back_weight(w) && w->mode != COT_MODE_BF16, .accumulate = accumulate});
+        .ldc = (int)(w->late ? w->task_columns : c_ld(w)), .a_transposed = is_back_weight(w), .accumulate = accumulate});
     me->found[short_m][short_n] = true;
     return tile;
 }

@@ -41,7 +41,9 @@ static void *uniform(cot_dtype type, size_t count, uint64_t from)
 
 static size_t place_a(const cot_tile_spec *s, int i, int p)
 {
-    return s->a_transposed ? (size_t)p * (size_t)s->lda + (size_t)i : (size_t)i * (size_t)s->lda + (size_t)p;
+    const size_t lda = (size_t)s->lda;
+    if (!s->a_transposed) return (size_t)i * lda + (size_t)p;
+    return s->type >= COT_TILE_BF16 ? (size_t)(p / 2) * 2 * lda + 2 * (size_t)i + (size_t)(p % 2) : (size_t)p * lda + (size_t)i;
 }
 
 static size_t place_b(const cot_tile_spec *s, int p, int j)
@@ -102,8 +104,8 @@ static void every_shape(cot_tile_type type, bool transposed)
 
 static void f64(void **state) { (void)state; every_shape(COT_TILE_F64, false); every_shape(COT_TILE_F64, true); }
 static void f32(void **state) { (void)state; every_shape(COT_TILE_F32, false); every_shape(COT_TILE_F32, true); }
-static void bf16(void **state) { (void)state; every_shape(COT_TILE_BF16, false); }
-static void bf16_narrow(void **state) { (void)state; every_shape(COT_TILE_BF16_OUT, false); }
+static void bf16(void **state) { (void)state; every_shape(COT_TILE_BF16, false); every_shape(COT_TILE_BF16, true); }
+static void bf16_narrow(void **state) { (void)state; every_shape(COT_TILE_BF16_OUT, false); every_shape(COT_TILE_BF16_OUT, true); }
 
 /* Where LIBXSMM is built in and allowed, ordinary shapes are generated; never on the plain level. */
 static void generated_where_it_may(void **state)

@@ -1,8 +1,8 @@
 /* Packing: operands of tile products brought into the form that tiles read, gathered, converted and transposed on the way. Small
  * enough to stay in cache, so it costs a percent or two of the product that follows.
  *
- *   panel  the right operand, k x 64: [k][64]; in bf16 pairs along k, [k/2][64][2]
- *   block  the left operand, m x k: [m][ld]; transposed ones lie as [k][64] in f64 and f32 (tiles read a transposed), as [m][ld] in bf16 */
+ *   panel  the right operand, k x 64: [k][64]; in bf16 pairs along k, [k/2][64][2]. A left operand that lies transposed makes one too
+ *   block  the left operand, m x k: [m][ld] */
 #ifndef COT_KERNELS_PRODUCT_PACK_H
 #define COT_KERNELS_PRODUCT_PACK_H
 
@@ -25,8 +25,8 @@ typedef struct {
     void (*panel_transposed)(const cot_pack_source *source, int64_t r0, int64_t c0, int k, int padded, int n, void *panel);
     /* block(i, p) = source(r0 + i, c0 + p), i < m, p < k, 0 for k <= p < padded <= ld */
     void (*block)(const cot_pack_source *source, int64_t r0, int64_t c0, int m, int k, int padded, int ld, void *block);
-    /* block(i, p) = source(r0 + p, c0 + i), m <= 64; the same rules */
-    void (*block_transposed)(const cot_pack_source *source, int64_t r0, int64_t c0, int m, int k, int padded, int ld, void *block);
+    /* asks for rows r0 .. r0 + m - 1, columns c0 .. c0 + k - 1 to come near: they are needed soon */
+    void (*prefetch)(const cot_pack_source *source, int64_t r0, int64_t c0, int64_t m, int64_t k);
     /* c (+)= sums: m rows of n reals with stride ld to act with stride ldc */
     void (*settle)(int64_t m, int64_t n, const void *sums, int64_t ld, void *c, int64_t ldc, bool accumulate);
 } cot_pack_kernels;

@@ -5,6 +5,9 @@
 #if COT_ISA_LEVEL >= 2
 #include "kernels/product/transpose_avx512.h"
 #endif
+#if COT_ISA_LEVEL >= 3
+#include "kernels/product/narrow_avx512bf16.h"
+#endif
 
 #ifndef COT_PACK_ONCE
 #define COT_PACK_ONCE
@@ -39,10 +42,14 @@ static inline void K(transpose)(const word *restrict from, size_t from_ld, int r
 /* words[j] = (bf16) low[j] | (bf16) high[j] << 16; high NULL: zeros */
 static inline void K(pairs_real)(const float *restrict low, const float *restrict high, int n, word *restrict words)
 {
+    int j = 0;
+#if COT_ISA_LEVEL >= 3
+    for (; high && j + SIDE <= n; j += SIDE) cot_pair_rows(low + j, high + j, words + j);
+#endif
     if (high)
-        for (int j = 0; j < n; j++) words[j] = (uint32_t)STORE(low[j]) | (uint32_t)STORE(high[j]) << 16;
+        for (; j < n; j++) words[j] = (uint32_t)STORE(low[j]) | (uint32_t)STORE(high[j]) << 16;
     else
-        for (int j = 0; j < n; j++) words[j] = STORE(low[j]);
+        for (; j < n; j++) words[j] = STORE(low[j]);
 }
 
 static inline void K(pairs_act)(const cot_bf16 *restrict low, const cot_bf16 *restrict high, int n, word *restrict words)
@@ -70,7 +77,11 @@ static void K(panel)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, in
 
 static inline void K(narrow)(const float *restrict from, int n, cot_bf16 *restrict to)
 {
-    for (int i = 0; i < n; i++) to[i] = STORE(from[i]);
+    int i = 0;
+#if COT_ISA_LEVEL >= 3
+    for (; i + 2 * SIDE <= n; i += 2 * SIDE) cot_narrow32(from + i, to + i);
+#endif
+    for (; i < n; i++) to[i] = STORE(from[i]);
 }
 
 static void K(panel_transposed)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int n, void *panel)
@@ -97,21 +108,6 @@ static void K(block)(const cot_pack_source *s, int64_t r0, int64_t c0, int m, in
         if (s->is_real) K(narrow)(ROW(float, s, r0 + i) + c0, k, to);
         else memcpy(to, ROW(cot_bf16, s, r0 + i) + c0, (size_t)k * sizeof *to);
         for (int p = k; p < padded; p++) to[p] = 0;
-    }
-}
-
-static void K(block_transposed)(const cot_pack_source *s, int64_t r0, int64_t c0, int m, int k, int padded, int ld, void *block)
-{
-    _Alignas(64) word square[SIDE][COT_PANEL];
-    for (int p = 0; p < padded; p += 2 * SIDE) {
-        const int pairs = smaller(SIDE, (padded - p) / 2);
-        for (int q = 0; q < pairs; q++) {
-            const int row = p + 2 * q;
-            if (row < k) K(pairs)(s, r0 + row, row + 1 < k, c0, m, square[q]);
-            else memset(square[q], 0, sizeof square[q]);
-        }
-        for (int i = 0; i < m; i += SIDE)
-            K(transpose)(&square[0][i], COT_PANEL, pairs, smaller(SIDE, m - i), (word *)block + ((size_t)i * (size_t)ld + (size_t)p) / 2, (size_t)ld / 2);
     }
 }
 
@@ -142,13 +138,16 @@ static void K(block)(const cot_pack_source *s, int64_t r0, int64_t c0, int m, in
     }
 }
 
-static void K(block_transposed)(const cot_pack_source *s, int64_t r0, int64_t c0, int m, int k, int padded, int ld, void *block)
-{
-    (void)ld;
-    K(panel)(s, r0, c0, k, padded, m, block);
-}
-
 #endif
+
+static void K(prefetch)(const cot_pack_source *s, int64_t r0, int64_t c0, int64_t m, int64_t k)
+{
+    const int64_t size = s->is_real ? (int64_t)sizeof(real) : (int64_t)sizeof(act);
+    for (int64_t i = r0; i < r0 + m; i++) {
+        const char *row = (const char *)s->data + ((s->rows ? (int64_t)s->rows[i] : i) * s->ld + c0) * size;
+        for (int64_t at = 0; at < k * size; at += 64) __builtin_prefetch(row + at, 0, 2);
+    }
+}
 
 static void K(settle)(int64_t m, int64_t n, const void *sums_, int64_t ld, void *c_, int64_t ldc, bool accumulate)
 {
@@ -162,6 +161,6 @@ static void K(settle)(int64_t m, int64_t n, const void *sums_, int64_t ld, void 
     }
 }
 
-const cot_pack_kernels K(cot_pack) = {K(panel), K(panel_transposed), K(block), K(block_transposed), K(settle)};
+const cot_pack_kernels K(cot_pack) = {K(panel), K(panel_transposed), K(block), K(prefetch), K(settle)};
 
 #undef word

@@ -7,7 +7,8 @@
  *   COT_TILE_BF16   a bf16, b bf16 packed in pairs along k: element (p, j) lies at b[(p / 2) * 2 * ldb + 2 * j + p % 2], k even;
  *                   c f32; sums in f32
  *   COT_TILE_BF16_OUT  the same with c bf16 (rounded once per call; accumulate adds to the rounded value)
- *   a_transposed    a is stored [k, m]: element (i, p) at a[p * lda + i] (F32 and F64 only)
+ *   a_transposed    a is stored [k, m]: element (i, p) at a[p * lda + i]; in bf16 in pairs along k like b, at
+ *                   a[(p / 2) * 2 * lda + 2 * i + p % 2]
  *
  * cot_tile_find() looks up or makes the kernel for exactly this shape (LIBXSMM generates it: some 20 us the first time, then
  * about 50 ns; where it cannot, the plain C kernel serves). Keep the result for a loop. No allocation, threads or state in a run. */

@@ -8,12 +8,13 @@
 
 #if COT_IS_BF16
 
-/* sum[j] += a[p] * b(p, j) for one row of a: b holds pairs of k in 32-bit words, the even one low. */
+/* sum[j] += a[p] * b(p, j) for one row of a: b holds pairs of k in 32-bit words, the even one low; so does a where it is transposed. */
 static inline void K(tile_row)(const cot_tile_spec *s, const cot_bf16 *restrict a, const cot_bf16 *restrict b, int columns, float *restrict sum)
 {
-    for (int p = 0; p < s->k; p += 2) {
+    const size_t step = s->a_transposed ? 2 * (size_t)s->lda : 2;
+    for (int p = 0; p < s->k; p += 2, a += step) {
         const cot_bf16 *restrict pairs = b + (size_t)p * (size_t)s->ldb;
-        const float low = LOAD(a[p]), high = LOAD(a[p + 1]);
+        const float low = LOAD(a[0]), high = LOAD(a[1]);
         for (int j = 0; j < columns; j++) {
             uint32_t word;
             memcpy(&word, pairs + 2 * j, sizeof word);
@@ -22,6 +23,10 @@ static inline void K(tile_row)(const cot_tile_spec *s, const cot_bf16 *restrict 
     }
 }
 static inline const cot_bf16 *K(tile_b)(const cot_bf16 *b, int column) { return b + 2 * column; }
+static inline const cot_bf16 *K(tile_a)(const cot_tile_spec *s, const cot_bf16 *a, int i)
+{
+    return a + (s->a_transposed ? 2 * (size_t)i : (size_t)i * (size_t)s->lda);
+}
 
 #else
 
@@ -40,10 +45,9 @@ static inline void K(tile_row)(const cot_tile_spec *s, const real *restrict a, c
         for (int j = 0; j < columns; j++) sum[j] += a[0] * b[j];
 }
 static inline const real *K(tile_b)(const real *b, int column) { return b + column; }
+static inline const real *K(tile_a)(const cot_tile_spec *s, const real *a, int i) { return a + (s->a_transposed ? (size_t)i : (size_t)i * (size_t)s->lda); }
 
 #endif
-
-static inline const act *K(tile_a)(const cot_tile_spec *s, const act *a, int i) { return a + (s->a_transposed ? (size_t)i : (size_t)i * (size_t)s->lda); }
 
 static void K(tile_run)(const cot_tile *tile, const void *a, const void *b, void *c)
 {

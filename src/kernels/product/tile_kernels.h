@@ -13,6 +13,9 @@ typedef struct {
 
 const cot_tile_kernels *cot_tile_kernels_for(cot_mode mode);
 
+/* a transposed in bf16, c real: LIBXSMM has none of these. Needs avx512bf16. */
+void cot_tile_run_pairs_avx512bf16(const cot_tile *tile, const void *a, const void *b, void *c);
+
 /* Lets LIBXSMM generate tile->spec; false when it is not built in or cannot. Sets run and generated. */
 bool cot_tile_generate(cot_tile *tile);
 

@@ -1,0 +1,15 @@
+#include "kernels/peak/peak.h"
+
+#include "base/cpu.h"
+
+extern const cot_peak_kernels cot_peak_ref, cot_peak_avx2, cot_peak_avx512, cot_peak_avx512bf16;
+
+const cot_peak_kernels *cot_peak_kernels_now(void)
+{
+#if defined(__x86_64__)
+    static const cot_peak_kernels *const kernels[] = {&cot_peak_ref, &cot_peak_avx2, &cot_peak_avx512, &cot_peak_avx512bf16};
+    return kernels[cot_cpu()];
+#else
+    return &cot_peak_ref;
+#endif
+}

@@ -11,7 +11,7 @@
 #include "formats/file.h"
 #include "formats/json.h"
 
-enum { CONFIG_LIMIT = 4 << 20, DIGITS = 15 /* what a person wrote comes out as it was */, EXACT_DIGITS = 17 };
+enum { CONFIG_LIMIT = 4 << 20, DIGITS = 15 /* what a person wrote comes out as it was */ };
 
 static cot_status no_memory(const char *path)
 {
@@ -162,7 +162,7 @@ static cot_status make_section(const cot_model_card *card, const char *file, cot
                              (json_int_t)card->hidden_size, "num_layers", (json_int_t)card->num_layers, "rms_norm_eps",
                              card->rms_norm_eps, "tie_word_embeddings", card->tie_word_embeddings, "init_std",
                              card->initializer_range, "mixer", describe_mixer(card), "ffn", describe_ffn(card));
-    char *text = root ? json_dumps(root, JSON_REAL_PRECISION(EXACT_DIGITS)) : NULL;
+    char *text = root ? json_dumps(root, JSON_REAL_PRECISION(DIGITS)) : NULL;
     json_decref(root);
     const cot_status status = text ? cot_config_parse(text, file, out) : no_memory(file);
     free(text);

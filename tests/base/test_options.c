@@ -195,7 +195,7 @@ static void nearest_finds_slips(void **state)
     } cases[] = {
         {"trian", "train"},  {"TRAIN", "train"},         {"gen", "generate"},       {"evla", "eval"},  {"num-heads", "num_heads"},
         {"num_head", "num_heads"}, {"num_kv_head", "num_kv_heads"}, {"hiden_size", "hidden_size"}, {"lrr", "lr"}, {"rl", "lr"},
-        {"zebra", NULL},     {"x", NULL},                {"", NULL},                {"information", NULL},
+        {"zebra", NULL},     {"x", NULL}, {"t", NULL},              {"", NULL},                {"information", NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *found = cot_nearest(cases[i].typed, sizeof words / sizeof *words, word, words);

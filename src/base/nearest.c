@@ -35,7 +35,7 @@ const char *cot_nearest(const char *name, size_t count, const char *(*name_at)(c
     const size_t length = strlen(name);
     if (length == 0 || length > LONGEST) return NULL;
     const char *best = NULL;
-    size_t limit = length < 6 ? (length > 1) + (length > 3) : length / 3;  /* a slip or two, not another word */
+    size_t limit = length > 5 ? length / 3 : length > 3 ? 2 : length > 1;  /* a slip or two, not another word */
     for (size_t i = 0; i < count; i++) {
         const char *candidate = name_at(context, i);
         const size_t n = strlen(candidate);

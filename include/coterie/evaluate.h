@@ -76,4 +76,12 @@ COT_API cot_status cot_evaluation_to_json(const cot_evaluation *evaluation, char
  */
 COT_API cot_status cot_model_logits_of(cot_model *model, const int32_t *ids, int64_t count, float *logits);
 
+/**
+ * The same from file to file, to hold against another engine: `ids_path` is a JSON list of token ids, `logits_path` becomes a
+ * safetensors file with the tensor "logits" [count, V] f32.
+ *
+ * Errors   COT_IO; COT_FORMAT naming the place in the list; COT_INVALID.
+ */
+COT_API cot_status cot_model_logits_file(cot_model *model, const char *ids_path, const char *logits_path);
+
 #endif

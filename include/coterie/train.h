@@ -95,6 +95,7 @@ typedef struct {
 COT_API cot_status cot_trainer_step(cot_trainer *trainer, cot_step_report *report);
 
 COT_API bool       cot_trainer_done(const cot_trainer *trainer);
+COT_API int64_t    cot_trainer_tokens(const cot_trainer *trainer);  /**< Trained on so far. */
 COT_API cot_status cot_trainer_save(cot_trainer *trainer);  /**< A checkpoint now. */
 COT_API const char *cot_trainer_folder(const cot_trainer *trainer);
 COT_API cot_plan   *cot_trainer_plan(cot_trainer *trainer);

@@ -3,6 +3,7 @@
 #define COT_EXPERTS_EXPERTS_H
 
 #include "base/family.h"
+#include "formats/dialects/dialect.h"
 #include "layers/build.h"
 #include "routing/routing.h"
 #include "tensor/tape.h"
@@ -17,6 +18,7 @@ typedef struct cot_experts_ops {
     /* residual [T, D] real + sum over a token's kept assignments of gate * expert(x [T, D] act) */
     cot_tensor *(*forward)(cot_experts *experts, cot_tape *tape, cot_tensor *x, cot_routing *routing, cot_tensor *residual);
     cot_cost   (*cost)(const cot_experts *experts, double top_k);
+    void       (*describe)(const cot_experts *experts, cot_model_card *card);  /* as a mixer's */
     void       (*text)(const cot_experts *experts, char *text, size_t size);  /* in words, e.g. "16 experts of 512" */
 } cot_experts_ops;
 

@@ -45,6 +45,13 @@ static cot_cost cost(const cot_experts *experts, double top_k)
     return (cot_cost){.flops = 2 * top_k * one, .inactive = (int64_t)(((double)s->num_experts - top_k) * one)};
 }
 
+static void describe(const cot_experts *experts, cot_model_card *card)
+{
+    const ffn *s = experts->state;
+    card->num_experts = s->num_experts;
+    card->moe_intermediate_size = s->intermediate_size;
+}
+
 static void text(const cot_experts *experts, char *out, size_t size)
 {
     const ffn *s = experts->state;
@@ -58,5 +65,6 @@ const cot_experts_ops cot_experts_ffn_pool = {
     .count = count,
     .forward = forward,
     .cost = cost,
+    .describe = describe,
     .text = text,
 };

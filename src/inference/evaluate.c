@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "base/memory.h"
+#include "formats/logits.h"
 #include "models/model.h"
 #include "objectives/objective.h"
 #include "routing/measures.h"
@@ -253,5 +254,18 @@ cot_status cot_model_logits_of(cot_model *model, const int32_t *ids, int64_t cou
     }
     cot_tape_destroy(tape);
     cot_free(first);
+    return status;
+}
+
+cot_status cot_model_logits_file(cot_model *model, const char *ids_path, const char *logits_path)
+{
+    int32_t *ids = NULL;
+    size_t count = 0;
+    COT_TRY(cot_token_ids_read(ids_path, model->vocab_size, &ids, &count));
+    float *logits = cot_malloc(count * (size_t)model->vocab_size * sizeof *logits);
+    cot_status status = logits ? cot_model_logits_of(model, ids, (int64_t)count, logits) : cot_fail(COT_OUT_OF_MEMORY, "no memory for the logits of %zu tokens", count);
+    if (status == COT_OK) status = cot_logits_write(logits_path, logits, (int64_t)count, model->vocab_size);
+    cot_free(logits);
+    cot_free(ids);
     return status;
 }

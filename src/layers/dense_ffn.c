@@ -51,6 +51,8 @@ static cot_cost cost(const cot_feed_forward *ffn)
     return (cot_cost){.flops = 6.0 * (double)ffn->build.hidden_size * (double)s->intermediate_size};
 }
 
+static void describe(const cot_feed_forward *ffn, cot_model_card *card) { card->intermediate_size = ((const dense *)ffn->state)->intermediate_size; }
+
 static void text(const cot_feed_forward *ffn, char *out, size_t size)
 {
     snprintf(out, size, "dense SwiGLU of %lld", (long long)((const dense *)ffn->state)->intermediate_size);
@@ -62,5 +64,6 @@ const cot_feed_forward_ops cot_feed_forward_dense = {
     .setup = setup,
     .forward = forward,
     .cost = cost,
+    .describe = describe,
     .text = text,
 };

@@ -4,6 +4,7 @@
 #define COT_LAYERS_FEED_FORWARD_H
 
 #include "base/family.h"
+#include "formats/dialects/dialect.h"
 #include "layers/build.h"
 #include "routing/routing.h"
 #include "tensor/tape.h"
@@ -37,6 +38,7 @@ typedef struct cot_feed_forward_ops {
     cot_tensor *(*forward)(cot_feed_forward *ffn, cot_tape *tape, const cot_pass *pass, cot_tensor *x, cot_tensor *residual);
     cot_cost   (*cost)(const cot_feed_forward *ffn);
     int64_t    (*num_experts)(const cot_feed_forward *ffn);  /* (optional) of a sparse member */
+    void       (*describe)(const cot_feed_forward *ffn, cot_model_card *card);  /* as a mixer's */
     void       (*text)(const cot_feed_forward *ffn, char *text, size_t size);  /* in words, e.g. "16 experts of 512, top_k 2" */
     void       (*teardown)(cot_feed_forward *ffn);  /* (optional) */
 } cot_feed_forward_ops;

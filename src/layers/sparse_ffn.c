@@ -155,6 +155,25 @@ static cot_cost cost(const cot_feed_forward *ffn)
 
 static int64_t num_experts(const cot_feed_forward *ffn) { return ((const sparse *)ffn->state)->router->num_experts; }
 
+/* How the router's gates are normalised is read from its options; whatever published routers lack is named in card->beyond. */
+static void describe(const cot_feed_forward *ffn, cot_model_card *card)
+{
+    const sparse *s = ffn->state;
+    const char *kind = s->router->ops->member.name, *softmax = cot_config_text(cot_config_get(s->router_spec, "softmax"));
+    bool normalised = true;
+    s->experts->ops->describe(s->experts, card);
+    card->top_k = s->router->top_k;
+    (void)cot_config_bool(cot_config_get(s->router_spec, "norm_topk_prob"), &normalised);
+    card->norm_topk_prob = normalised || (softmax && strcmp(softmax, "chosen") == 0);
+    for (int i = 0; i < s->rule_count; i++)
+        if (strcmp(s->rules[i]->ops->member.name, "aux") == 0) card->router_aux_loss_coef = cot_balance_coef(s->rules[i]);
+    card->shared_intermediate_size = s->has_shared ? s->shared.intermediate_size : 0;
+    card->shared_gate = s->has_shared && s->shared.gate;
+    if (strcmp(kind, "top_k") != 0) card->beyond = s->router->ops->member.summary;
+    if (s->limited) card->beyond = "expert capacity";
+    if (s->has_shared && !s->shared.gate) card->beyond = "a shared expert without a gate";
+}
+
 static void text(const cot_feed_forward *ffn, char *out, size_t size)
 {
     const sparse *s = ffn->state;
@@ -172,6 +191,7 @@ const cot_feed_forward_ops cot_feed_forward_sparse = {
     .forward = forward,
     .cost = cost,
     .num_experts = num_experts,
+    .describe = describe,
     .text = text,
     .teardown = teardown,
 };

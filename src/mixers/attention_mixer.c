@@ -101,6 +101,15 @@ static int64_t sequence_bytes(const cot_mixer *mixer, int64_t capacity, cot_mode
     return 2 * capacity * a->num_kv_heads * a->head_dim * (int64_t)cot_dtype_size(cot_mode_act(mode));
 }
 
+static void describe(const cot_mixer *mixer, cot_model_card *card)
+{
+    const attention *a = mixer->state;
+    card->num_heads = a->num_heads, card->num_kv_heads = a->num_kv_heads, card->head_dim = a->head_dim;
+    card->sliding_window = a->sliding_window, card->rope_theta = a->rope_theta;
+    card->attention_bias = a->bias, card->qk_norm = a->qk_norm;
+    if (a->rope_theta <= 0) card->beyond = "attention without rotary positions";
+}
+
 static void text(const cot_mixer *mixer, char *out, size_t size)
 {
     const attention *a = mixer->state;
@@ -119,5 +128,6 @@ const cot_mixer_ops cot_mixer_attention = {
     .sequence_truncate = sequence_truncate,
     .cost = cost,
     .sequence_bytes = sequence_bytes,
+    .describe = describe,
     .text = text,
 };

@@ -4,6 +4,7 @@
 #define COT_MIXERS_MIXER_H
 
 #include "base/family.h"
+#include "formats/dialects/dialect.h"
 #include "layers/build.h"
 #include "tensor/tape.h"
 
@@ -20,6 +21,7 @@ typedef struct cot_mixer_ops {
     void       (*sequence_truncate)(void *sequence, int64_t length);
     cot_cost   (*cost)(const cot_mixer *mixer, double context);  /* context: tokens attended to on average */
     int64_t    (*sequence_bytes)(const cot_mixer *mixer, int64_t capacity, cot_mode mode);  /* of a state with that room */
+    void       (*describe)(const cot_mixer *mixer, cot_model_card *card);  /* fills in its fields; sets card->beyond where published families have no place for it */
     void       (*text)(const cot_mixer *mixer, char *text, size_t size);  /* in words, e.g. "attention with 6 heads of 64" */
 } cot_mixer_ops;
 

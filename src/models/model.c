@@ -142,6 +142,7 @@ cot_model_info cot_model_describe(const cot_model *model, int64_t context)
     info.flops_training = 3 * info.flops_forward;
     info.flops_recompute = layers;
     info.bytes_training = 16 * cot_params_elements(model->params, true);
+    info.published_as = cot_model_published_as(model);
     info.bytes_serving = 4 * info.parameters_total + sequences;
     return info;
 }

@@ -344,6 +344,7 @@ cot_status cot_trainer_step(cot_trainer *t, cot_step_report *report)
     return after_step(t, report);
 }
 
+int64_t     cot_trainer_tokens(const cot_trainer *t) { return t->step * t->plan->train.batch * t->plan->context; }
 bool        cot_trainer_done(const cot_trainer *t) { return t->step >= t->plan->steps; }
 cot_status  cot_trainer_save(cot_trainer *t) { return t->folder ? cot_run_save(t) : COT_OK; }
 const char *cot_trainer_folder(const cot_trainer *t) { return t->folder; }

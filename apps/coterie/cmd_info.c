@@ -1,0 +1,157 @@
+/* coterie info: what a model is and costs. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <coterie/train.h>
+
+#include "cli.h"
+#include "print_json.h"
+#include "progress.h"
+#include "table.h"
+
+static const cli_option options[] = {
+    CLI_SET_OPTION,
+    {.name = "context", .kind = CLI_INT, .value = "N", .min = 1, .max = 1 << 24, .help = "tokens of context that FLOPs and memory are for (default: the model's)"},
+    {.name = "parameters", .kind = CLI_FLAG, .help = "lists every parameter with its shape"},
+    CLI_JSON_OPTION,
+    CLI_OPTION_END,
+};
+
+static json_t *parameters_json(const cot_model *model)
+{
+    json_t *list = json_array();
+    const char *name;
+    int rank;
+    int64_t shape[4];
+    for (size_t i = 0; cot_model_parameter(model, i, &name, &rank, shape); i++) {
+        json_t *sizes = json_array();
+        for (int j = 0; j < rank; j++) json_array_append_new(sizes, json_integer(shape[j]));
+        json_array_append_new(list, json_pack("{s:s, s:o}", "name", name, "shape", sizes));
+    }
+    return list;
+}
+
+static json_t *layers_json(const cot_model *model, int64_t count)
+{
+    json_t *list = json_array();
+    for (int64_t i = 0; i < count; i++) {
+        char text[256];
+        cot_model_layer_text(model, i, text, sizeof text);
+        json_array_append_new(list, json_pack("{s:I, s:s, s:I}", "layer", (json_int_t)i, "what", text, "experts", (json_int_t)cot_model_layer_experts(model, i)));
+    }
+    return list;
+}
+
+static int print_as_json(const cli_args *args, const cot_model *model, const cot_model_info *i)
+{
+    json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I}, s:{s:f, s:f}, s:{s:I, s:I}, s:o}", "kind", i->kind, "published_as",
+                             i->published_as, "hidden_size", (json_int_t)i->hidden_size, "num_layers", (json_int_t)i->num_layers, "sparse_layers",
+                             (json_int_t)i->sparse_layers, "vocab_size", (json_int_t)i->vocab_size, "context", (json_int_t)i->context, "parameters", "total",
+                             (json_int_t)i->parameters_total, "active", (json_int_t)i->parameters_active, "flops_per_token", "forward", i->flops_forward,
+                             "training", i->flops_training, "bytes", "training", (json_int_t)i->bytes_training, "serving", (json_int_t)i->bytes_serving,
+                             "layers", layers_json(model, i->num_layers));
+    if (root && cli_flag(args, "parameters")) json_object_set_new(root, "parameter_list", parameters_json(model));
+    return print_json(root);
+}
+
+static void print_layers(const cot_model *model, int64_t count)
+{
+    char text[256], last[256] = "";
+    int64_t from = 0;
+    for (int64_t i = 0; i <= count; i++) {  /* runs of equal layers share a line */
+        if (i < count) cot_model_layer_text(model, i, text, sizeof text);
+        if (i > 0 && (i == count || strcmp(text, last) != 0)) {
+            if (from == i - 1) printf("layer %lld       %s\n", (long long)from, last);
+            else printf("layers %lld-%lld    %s\n", (long long)from, (long long)i - 1, last);
+            from = i;
+        }
+        snprintf(last, sizeof last, "%s", text);
+    }
+}
+
+static int print_as_text(const cli_args *args, const cot_model *model, const cot_model_info *i)
+{
+    char total[16], active[16], forward[16], training[16];
+    format_count((double)i->parameters_total, total, sizeof total);
+    format_count((double)i->parameters_active, active, sizeof active);
+    format_count(i->flops_forward, forward, sizeof forward);
+    format_count(i->flops_training, training, sizeof training);
+    printf("model         %s of width %lld, %lld layers (%lld sparse), %lld symbols; files use the names of '%s'\n", i->kind, (long long)i->hidden_size,
+           (long long)i->num_layers, (long long)i->sparse_layers, (long long)i->vocab_size, i->published_as);
+    print_layers(model, i->num_layers);
+    printf("parameters    %s in all, %s active for a token\n", total, active);
+    printf("FLOPs         %s forward, %s training, per token at a context of %lld\n", forward, training, (long long)i->context);
+    printf("memory        %.1f MB serving (f32 and one context), %.1f MB training (without activations)\n", (double)i->bytes_serving / 1e6,
+           (double)i->bytes_training / 1e6);
+    if (!cli_flag(args, "parameters")) return CLI_OK;
+    const char *name;
+    int rank;
+    int64_t shape[4];
+    table *t = table_create("ll");
+    table_cell(t, "parameter");
+    table_cell(t, "shape");
+    for (size_t j = 0; cot_model_parameter(model, j, &name, &rank, shape); j++) {
+        char text[96] = "";
+        for (int k = 0, n = 0; k < rank; k++) n += snprintf(text + n, sizeof text - (size_t)n, "%s%lld", k ? " x " : "", (long long)shape[k]);
+        table_cell(t, "%s", name);
+        table_cell(t, "%s", text);
+    }
+    printf("\n");
+    table_print(t, 0, stdout);
+    return CLI_OK;
+}
+
+/* A recipe's vocabulary is what its tokenizer has; where that is not known without work, what is asked for. */
+static int64_t vocabulary_of(const cot_config *recipe)
+{
+    int64_t size = 2048;
+    const cot_config *data = cot_config_get(recipe, "data");
+    (void)cot_config_int(cot_config_get(data, "vocab_size"), &size);
+    (void)cot_config_int(cot_config_get(data, "tokenizer.vocab_size"), &size);
+    return size;
+}
+
+static cot_status declare(const cli_args *args, const char *name, cot_model **out)
+{
+    cot_config *recipe;
+    int64_t context = 128;
+    cot_status status = cli_read_recipe(args, name, &recipe);
+    if (status != COT_OK) return status;
+    (void)cot_config_int(cot_config_get(recipe, "data.context"), &context);
+    status = cot_model_create(cot_config_get(recipe, "model"), vocabulary_of(recipe), context, out);
+    cot_config_destroy(recipe);
+    return status;
+}
+
+static bool is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+static int run(const cli_args *args)
+{
+    const char *name = cli_positional(args, 0);
+    cot_model *model;
+    CLI_TRY(is_folder(name) ? cot_model_load(name, &model, NULL) : declare(args, name, &model));
+    const cot_model_info info = cot_model_describe(model, cli_int(args, "context"));
+    const int code = cli_flag(args, "json") ? print_as_json(args, model, &info) : print_as_text(args, model, &info);
+    cot_model_destroy(model);
+    return code;
+}
+
+const cli_command command_info = {
+    .name = "info",
+    .summary = "shows what a model or recipe is: layers, parameters, FLOPs, memory",
+    .arguments = "MODEL|RECIPE",
+    .details = "A multiply-add counts as two FLOPs, attention by its causal half, training three times the forward.",
+    .examples = "coterie info default\tthe default recipe\n"
+                "coterie info default --set model.hidden_size=256 --json\twhat it would be at twice the width\n"
+                "coterie info runs/default --parameters\ta trained model, every tensor\n",
+    .min_positional = 1,
+    .max_positional = 1,
+    .options = options,
+    .run = run,
+};

@@ -1,10 +1,51 @@
-# Thin wrapper over CMake; see README.md.
+# Coterie: `make` builds, `make demo` shows, `make check` tests. A thin wrapper over CMake.
 BUILD ?= build
 JOBS  ?= $(shell nproc)
+RUN   ?= runs/demo
+COTERIE = $(BUILD)/coterie
 
-.PHONY: all
-all: $(BUILD)/CMakeCache.txt
+.PHONY: all demo check check-sanitize check-peers bench bench-peers install clean help
+
+all: ## builds build/coterie and the library
+	@tools/setup.sh build
+	@cmake -S . -B $(BUILD) -DCOTERIE_TESTS=OFF $(CMAKE_FLAGS) > $(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
 	@cmake --build $(BUILD) -j $(JOBS)
 
-$(BUILD)/CMakeCache.txt:
-	@cmake -S . -B $(BUILD) > $(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+demo: ## trains, evaluates, samples and draws a small sparse model: about four minutes
+	@tools/setup.sh build demo
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) RUN=$(RUN) tools/demo.sh
+
+check: ## builds with warnings as errors and runs all tests
+	@tools/setup.sh build check demo
+	@cmake -S . -B $(BUILD)-check -DCOTERIE_WERROR=ON $(CMAKE_FLAGS) > $(BUILD)-check.log 2>&1 || { cat $(BUILD)-check.log; exit 1; }
+	@cmake --build $(BUILD)-check -j $(JOBS)
+	@cd $(BUILD)-check && OMP_WAIT_POLICY=passive ctest --output-on-failure -j $(JOBS)
+
+check-sanitize: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer: slow
+	@tools/setup.sh build check demo
+	@cmake -S . -B $(BUILD)-sanitize -DCOTERIE_SANITIZE=address,undefined -DCOTERIE_WERROR=ON $(CMAKE_FLAGS) > $(BUILD)-sanitize.log 2>&1 || { cat $(BUILD)-sanitize.log; exit 1; }
+	@cmake --build $(BUILD)-sanitize -j $(JOBS)
+	@cd $(BUILD)-sanitize && OMP_WAIT_POLICY=passive ctest --output-on-failure -j $(JOBS)
+
+check-peers: ## whole models against PyTorch and transformers (installs them in .venv-peers, 5.6 GB)
+	@tools/setup.sh build peers
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) tools/peers.sh check
+
+bench: all ## measures this machine's limits and the bench recipes against them
+	@$(COTERIE) bench
+
+bench-peers: ## the bench recipes beside the same work in PyTorch (installs it in .venv-peers, 5.6 GB)
+	@tools/setup.sh build peers
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) tools/peers.sh bench
+
+install: all ## installs library, headers, program and recipes (PREFIX=/usr/local)
+	@cmake --install $(BUILD) $(if $(PREFIX),--prefix $(PREFIX))
+
+clean: ## removes what was built
+	@rm -rf $(BUILD) $(BUILD)-check $(BUILD)-sanitize $(BUILD).log $(BUILD)-check.log $(BUILD)-sanitize.log
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22

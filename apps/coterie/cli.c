@@ -71,7 +71,10 @@ int cli_misuse(const cli_args *args, const char *format, ...)
 
 /* ---- parsing ---- */
 
-static const cli_option *options_of(const cli_args *args) { return args->command->options ? args->command->options : no_options; }
+static const cli_option *options_of(const cli_args *args)
+{
+    return args->command->options ? args->command->options : no_options;
+}
 
 static const cli_option *find_in(const cli_option *options, const char *name, size_t length)
 {
@@ -101,7 +104,8 @@ static const char *option_name(const void *names, size_t index) { return ((const
 
 static size_t add_names(const cli_option *options, char (*names)[NAME_BYTES], size_t count)
 {
-    for (; options->name && count < MAX_NAMES; options++, count++) snprintf(names[count], NAME_BYTES, "--%s", options->name);
+    for (; options->name && count < MAX_NAMES; options++, count++)
+        snprintf(names[count], NAME_BYTES, "--%s", options->name);
     return count;
 }
 
@@ -137,7 +141,8 @@ static int check_number(const cli_args *args, const cli_option *option, const ch
     if (read_number(option, text, &whole, &number)) return CLI_OK;
     char range[64] = "";
     if (option->min != option->max) snprintf(range, sizeof range, " from %g to %g", option->min, option->max);
-    return cli_misuse(args, "--%s is '%s', expected a %snumber%s", option->name, text, option->kind == CLI_INT ? "whole " : "", range);
+    return cli_misuse(args, "--%s is '%s', expected a %snumber%s", option->name, text,
+                      option->kind == CLI_INT ? "whole " : "", range);
 }
 
 static int check_choice(const cli_args *args, const cli_option *option, const char *text)
@@ -161,10 +166,12 @@ static int parse_option(cli_args *args, int count, char **words, int *i)
     const char *word = words[*i];
     const bool is_long = word[1] == '-';
     const size_t length = is_long ? strcspn(word + 2, "=") : 0;
-    const cli_option *option = is_long ? find_option(args, word + 2, length) : word[2] ? NULL : find_letter(args, word[1]);
+    const cli_option *option = is_long ? find_option(args, word + 2, length) : NULL;
+    if (!is_long && word[2] == '\0') option = find_letter(args, word[1]);
     if (!option) return unknown_option(args, word);
     const char *value = is_long && word[2 + length] == '=' ? word + 3 + length : NULL;
-    if (option->kind == CLI_FLAG) return value ? cli_misuse(args, "--%s takes no value", option->name) : take_option(args, option, NULL);
+    if (option->kind == CLI_FLAG)
+        return value ? cli_misuse(args, "--%s takes no value", option->name) : take_option(args, option, NULL);
     if (!value && *i + 1 < count && strncmp(words[*i + 1], "--", 2) != 0) value = words[++*i];
     if (!value) return cli_misuse(args, "--%s needs a value: --%s %s", option->name, option->name, option->value);
     return take_option(args, option, value);
@@ -181,7 +188,8 @@ static int check_positionals(const cli_args *args)
     const cli_command *command = args->command;
     if (cli_flag(args, "help")) return CLI_OK;
     const size_t count = args->positional_count;
-    if (count < (size_t)command->min_positional) return cli_misuse(args, "too few arguments, expected %s", command->arguments);
+    if (count < (size_t)command->min_positional)
+        return cli_misuse(args, "too few arguments, expected %s", command->arguments);
     if (command->max_positional >= 0 && count > (size_t)command->max_positional)
         return cli_misuse(args, "unexpected argument '%s'", args->positional[command->max_positional]);
     return CLI_OK;
@@ -263,7 +271,10 @@ double cli_number(const cli_args *args, const char *name)
 }
 
 size_t      cli_positionals(const cli_args *args) { return args->positional_count; }
-const char *cli_positional(const cli_args *args, size_t index) { return index < args->positional_count ? args->positional[index] : NULL; }
+const char *cli_positional(const cli_args *args, size_t index)
+{
+    return index < args->positional_count ? args->positional[index] : NULL;
+}
 
 /* ---- common options, stopping, recipes ---- */
 
@@ -305,7 +316,8 @@ cot_status cli_read_recipe(const cli_args *args, const char *name, cot_config **
     if (status != COT_OK) return status;
     cot_config *config = NULL;
     status = cot_config_read(path, &config);
-    for (size_t i = 0; status == COT_OK && i < cli_count(args, "set"); i++) status = cot_config_set(config, cli_text_at(args, "set", i));
+    for (size_t i = 0; status == COT_OK && i < cli_count(args, "set"); i++)
+        status = cot_config_set(config, cli_text_at(args, "set", i));
     free(path);
     if (status == COT_OK) *out = config;
     else cot_config_destroy(config);

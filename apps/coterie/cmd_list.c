@@ -25,10 +25,11 @@ static json_t *member_json(const char *family, const cot_registry_member *member
     json_t *options = json_array();
     cot_registry_option option;
     for (size_t i = 0; cot_registry_option_at(family, member->name, i, &option); i++)
-        json_array_append_new(options, json_pack("{s:s, s:o, s:s, s:s?}", "name", option.name, "default", default_json(option.value),
-                                                 "allowed", option.range, "help", option.help));
-    return json_pack("{s:s, s:s?, s:s?, s:o}", "name", member->name, "source", member->source, "summary", member->summary, "options",
-                     options);
+        json_array_append_new(options,
+                              json_pack("{s:s, s:o, s:s, s:s?}", "name", option.name, "default",
+                                        default_json(option.value), "allowed", option.range, "help", option.help));
+    return json_pack("{s:s, s:s?, s:s?, s:o}", "name", member->name, "source", member->source, "summary",
+                     member->summary, "options", options);
 }
 
 static json_t *family_json(const cot_registry_family *family)
@@ -44,8 +45,8 @@ static json_t *recipes_json(const cot_recipe *recipes, size_t count)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++)
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "name", recipes[i].name, "summary", recipes[i].summary, "path",
-                                              recipes[i].path));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "name", recipes[i].name, "summary", recipes[i].summary,
+                                              "path", recipes[i].path));
     return list;
 }
 
@@ -197,7 +198,8 @@ static int list_everything(bool json)
     if (json) {
         cot_registry_family family;
         json_t *families = json_array();
-        for (size_t i = 0; cot_registry_family_at(i, &family); i++) json_array_append_new(families, family_json(&family));
+        for (size_t i = 0; cot_registry_family_at(i, &family); i++)
+            json_array_append_new(families, family_json(&family));
         code = print_json(json_pack("{s:o, s:o}", "families", families, "recipes", recipes_json(recipes, count)));
     } else {
         print_everything(recipes, count);
@@ -211,7 +213,8 @@ static int run_list(const cli_args *args)
     const char *of = cli_positional(args, 0), *name = cli_positional(args, 1);
     const bool json = cli_flag(args, "json");
     if (!of) return list_everything(json);
-    if (strcmp(of, "recipes") == 0 || strcmp(of, "recipe") == 0) return name ? show_recipe(args, name) : list_recipes(json);
+    if (strcmp(of, "recipes") == 0 || strcmp(of, "recipe") == 0)
+        return name ? show_recipe(args, name) : list_recipes(json);
     cot_registry_family family;
     cot_registry_member member;
     CLI_TRY(cot_registry_family_find(of, &family));
@@ -228,8 +231,9 @@ const cli_command command_list = {
     .name = "list",
     .summary = "shows what there is: routers, experts, balance rules, optimizers, recipes ...",
     .arguments = "[FAMILY [NAME]]",
-    .details = "Without arguments: every family with its members. With a family: its members, where they come from, and what they "
-               "are. With a member: its options, their defaults and what is allowed, as recipes and --set take them.",
+    .details = "Without arguments: every family with its members. With a family: its members, where they come from, "
+               "and what they are. With a member: its options, their defaults and what is allowed, as recipes and --set "
+               "take them.",
     .examples = "coterie list\teverything\n"
                 "coterie list routers\tall routers with their papers\n"
                 "coterie list routers top_k\twhat can be set in the router top_k\n"

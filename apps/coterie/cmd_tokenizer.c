@@ -84,7 +84,8 @@ static int run_train(const cli_args *args)
     const int32_t size = cot_tokenizer_vocab_size(tokenizer);
     if (code == CLI_OK && !cli_quiet()) printf("%s/tokenizer.json: %" PRId32 " symbols\n", folder, size);
     if (code == CLI_OK && size < cli_int(args, "vocab-size") && !cli_quiet())
-        printf("No other pair occurs %" PRId64 " times: the text is too short for more.\n", cli_int(args, "min-frequency"));
+        printf("No other pair occurs %" PRId64 " times: the text is too short for more.\n",
+               cli_int(args, "min-frequency"));
     cot_tokenizer_destroy(tokenizer);
     return code;
 }
@@ -170,7 +171,8 @@ static int run_decode(const cli_args *args)
     CLI_TRY(cot_tokenizer_load(cli_positional(args, 0), &tokenizer));
     int code = text_argument(args, 1, &words, &length);
     if (code == CLI_OK) code = read_ids(words, &ids, &count);
-    if (code == CLI_OK && cot_tokenizer_decode(tokenizer, ids, count, cli_flag(args, "no-special"), &text, &length) != COT_OK)
+    if (code == CLI_OK &&
+        cot_tokenizer_decode(tokenizer, ids, count, cli_flag(args, "no-special"), &text, &length) != COT_OK)
         code = cli_failed();
     if (code == CLI_OK) fwrite(text, 1, length, stdout);
     if (code == CLI_OK && terminal_is(stdout)) putchar('\n');
@@ -186,8 +188,12 @@ static int run_decode(const cli_args *args)
 /* Bytes of the UTF-8 character at text, 0 when there is none (a part of one). */
 static size_t whole_character(const unsigned char *text, size_t length)
 {
-    const size_t bytes = text[0] < 0x80 ? 1 : text[0] >= 0xC2 && text[0] < 0xE0 ? 2 : text[0] < 0xC2 ? 0 : text[0] < 0xF0 ? 3 : 4;
-    if (bytes == 0 || bytes > length || text[0] > 0xF4) return 0;
+    static const unsigned char first_of[] = {0x00, 0x80, 0xC2, 0xE0, 0xF0, 0xF5};  /* first bytes from here on ... */
+    static const unsigned char bytes_of[] = {1, 0, 2, 3, 4, 0};                    /* ... begin so many */
+    size_t kind = 0;
+    while (kind + 1 < sizeof first_of && text[0] >= first_of[kind + 1]) kind++;
+    const size_t bytes = bytes_of[kind];
+    if (bytes == 0 || bytes > length) return 0;
     for (size_t i = 1; i < bytes; i++)
         if ((text[i] & 0xC0) != 0x80) return 0;
     return bytes;
@@ -259,7 +265,8 @@ static int show_text(const cli_args *args)
     }
     if (code == CLI_OK) {
         print_parted(tokenizer, ids, count);
-        printf("\n%zu bytes, %zu tokens, %.2f bytes per token\n\n", bytes, count, count ? (double)bytes / (double)count : 0.0);
+        printf("\n%zu bytes, %zu tokens, %.2f bytes per token\n\n", bytes, count,
+               count ? (double)bytes / (double)count : 0.0);
         print_tokens(tokenizer, ids, count);
     }
     free(ids);
@@ -279,8 +286,9 @@ static json_t *vocabulary_json(const cot_tokenizer *tokenizer, bool tokens)
         if (tokens) json_array_append_new(list, json_string(text));
     }
     snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, cot_tokenizer_fingerprint(tokenizer));
-    return json_pack("{s:i, s:o, s:i, s:s, s:o*}", "vocab_size", (int)cot_tokenizer_vocab_size(tokenizer), "special_tokens", specials,
-                     "end_of_text", (int)cot_tokenizer_end_of_text(tokenizer), "fingerprint", fingerprint, "tokens", list);
+    return json_pack("{s:i, s:o, s:i, s:s, s:o*}", "vocab_size", (int)cot_tokenizer_vocab_size(tokenizer),
+                     "special_tokens", specials, "end_of_text", (int)cot_tokenizer_end_of_text(tokenizer),
+                     "fingerprint", fingerprint, "tokens", list);
 }
 
 static int compare_lengths(const void *a, const void *b)
@@ -333,8 +341,8 @@ static int run_show(const cli_args *args)
         char text[256] = "none";
         const int32_t end = cot_tokenizer_end_of_text(tokenizer);
         if (end >= 0) write_token(tokenizer, end, text, sizeof text);
-        printf("%" PRId32 " symbols; end of text: %s; fingerprint %016" PRIx64 "\n", cot_tokenizer_vocab_size(tokenizer), text,
-               cot_tokenizer_fingerprint(tokenizer));
+        printf("%" PRId32 " symbols; end of text: %s; fingerprint %016" PRIx64 "\n",
+               cot_tokenizer_vocab_size(tokenizer), text, cot_tokenizer_fingerprint(tokenizer));
         if (cli_flag(args, "all")) print_all(tokenizer);
         else print_longest(tokenizer, 20);
     }
@@ -353,7 +361,8 @@ static const cli_option train_options[] = {
      .help = "pairs that occur less often are not merged"},
     {.name = "validation-fraction", .kind = CLI_NUMBER, .value = "F", .fallback = "0.05", .min = 0, .max = 1,
      .help = "share of the text that is held back, as training a model does, so that its validation text stays unseen"},
-    {.name = "text-field", .kind = CLI_TEXT, .value = "NAME", .fallback = "text", .help = "the field of a .jsonl row that holds its text"},
+    {.name = "text-field", .kind = CLI_TEXT, .value = "NAME", .fallback = "text",
+     .help = "the field of a .jsonl row that holds its text"},
     CLI_OPTION_END,
 };
 
@@ -361,10 +370,11 @@ static const cli_command train_command = {
     .name = "train",
     .summary = "trains byte-level BPE on text",
     .arguments = "PATH",
-    .details = "PATH is a UTF-8 text file, a .jsonl file, .gz or .zst of them, or a folder. Training starts from bytes and merges "
-               "the most frequent pair of neighbours, again and again; what comes out is a tokenizer.json that other programs read "
-               "too. `coterie train` does this by itself when a recipe asks for it.",
-    .examples = "coterie tokenizer train data/demo --vocab-size 4096 -o my-tokenizer\t4096 symbols from all files of a folder\n",
+    .details = "PATH is a UTF-8 text file, a .jsonl file, .gz or .zst of them, or a folder. Training starts from bytes "
+               "and merges the most frequent pair of neighbours, again and again; what comes out is a tokenizer.json "
+               "that other programs read too. `coterie train` does this by itself when a recipe asks for it.",
+    .examples = "coterie tokenizer train data/demo --vocab-size 4096 -o my-tokenizer\t"
+                "4096 symbols from all files of a folder\n",
     .min_positional = 1,
     .max_positional = 1,
     .options = train_options,
@@ -381,10 +391,11 @@ static const cli_command encode_command = {
     .name = "encode",
     .summary = "turns text into token ids",
     .arguments = "TOKENIZER [TEXT...]",
-    .details = "TOKENIZER is a tokenizer.json or a folder with one, such as a model's. Without TEXT, standard input is read, to its "
-               "last byte.",
+    .details = "TOKENIZER is a tokenizer.json or a folder with one, such as a model's. Without TEXT, standard input is "
+               "read, to its last byte.",
     .examples = "coterie tokenizer encode runs/default \"To be, or not\"\tids of a text\n"
-                "coterie tokenizer encode runs/default --json < play.txt > ids.json\tids of a file, as `coterie eval --tokens` takes them\n",
+                "coterie tokenizer encode runs/default --json < play.txt > ids.json\t"
+                "ids of a file, as `coterie eval --tokens` takes them\n",
     .min_positional = 1,
     .max_positional = -1,
     .options = encode_options,
@@ -427,7 +438,8 @@ static const cli_command show_command = {
     .run = run_show,
 };
 
-static const cli_command *const tokenizer_commands[] = {&train_command, &encode_command, &decode_command, &show_command, NULL};
+static const cli_command *const tokenizer_commands[] = {&train_command, &encode_command, &decode_command, &show_command,
+                                                        NULL};
 
 const cli_command command_tokenizer = {
     .name = "tokenizer",

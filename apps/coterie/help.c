@@ -15,7 +15,10 @@ static int text_width(void)
     return width < 60 ? 60 : width > 100 ? 100 : width;
 }
 
-static void print_heading(const char *text) { printf("\n%s%s%s\n", terminal_bold(stdout), text, terminal_reset(stdout)); }
+static void print_heading(const char *text)
+{
+    printf("\n%s%s%s\n", terminal_bold(stdout), text, terminal_reset(stdout));
+}
 
 /* "  label      text", the text wrapped in its own column; a long label has its line for itself. */
 static void print_entry(const char *label, const char *text)
@@ -32,7 +35,8 @@ static void print_option(const cli_option *option)
     snprintf(label, sizeof label, "%s--%s%s%s", option->letter ? letter : "", option->name, option->value ? " " : "",
              option->value ? option->value : "");
     const bool shown = option->fallback && option->kind != CLI_FLAG;
-    snprintf(text, sizeof text, "%s%s%s%s", option->help, shown ? " (default: " : "", shown ? option->fallback : "", shown ? ")" : "");
+    snprintf(text, sizeof text, "%s%s%s%s", option->help, shown ? " (default: " : "", shown ? option->fallback : "",
+             shown ? ")" : "");
     print_entry(label, text);
 }
 
@@ -63,7 +67,8 @@ void cli_print_help(const cli_command *command, const char *path)
     snprintf(line, sizeof line, "%s: %s", path, command->summary);
     terminal_wrap(stdout, line, 0, text_width());
     print_heading("Usage:");
-    printf("  %s%s%s%s\n", path, command->arguments && *command->arguments ? " " : "", command->arguments ? command->arguments : "",
+    printf("  %s%s%s%s\n", path, command->arguments && *command->arguments ? " " : "",
+           command->arguments ? command->arguments : "",
            command->options && command->options->name ? " [OPTIONS]" : "");
     if (command->details) {
         printf("\n");

@@ -18,7 +18,10 @@ static const cli_command *const commands[] = {
     NULL,
 };
 
-static const char *command_name(const void *list, size_t index) { return ((const cli_command *const *)list)[index]->name; }
+static const char *command_name(const void *list, size_t index)
+{
+    return ((const cli_command *const *)list)[index]->name;
+}
 
 static const cli_command *find_command(const cli_command *const *list, const char *name)
 {

@@ -4,8 +4,8 @@
 
 #include <jansson.h>
 
-/* Prints a value (numbers with 17 digits) and a newline, and gives it back. Returns an exit code; NULL (no memory while it
- * was built) fails. */
+/* Prints a value (numbers with 17 digits) and a newline, and gives it back. Returns an exit code; NULL (no memory while
+ * it was built) fails. */
 int print_json(json_t *value);
 
 #endif

@@ -43,7 +43,12 @@ void format_duration(double seconds, char *out, unsigned bytes)
 void progress_start(progress *p, const char *what, const char *unit, double total, double done)
 {
     const double time = now();
-    *p = (progress){.what = what, .unit = unit, .total = total, .first_done = done, .started = time, .terminal = terminal_is(stderr)};
+    *p = (progress){.what = what,
+                    .unit = unit,
+                    .total = total,
+                    .first_done = done,
+                    .started = time,
+                    .terminal = terminal_is(stderr)};
     p->shown = p->terminal ? 0 : time;
 }
 
@@ -55,7 +60,8 @@ static void write_bar(double share, char *out, size_t bytes)
     const int full = (int)(share * BAR_WIDTH);
     size_t used = 0;
     for (int i = 0; i < BAR_WIDTH && used < bytes; i++)
-        used += (size_t)snprintf(out + used, bytes - used, "%s", i < full ? (unicode ? "\u2501" : "#") : (unicode ? "\u2508" : "."));
+        used += (size_t)snprintf(out + used, bytes - used, "%s",
+                                 i < full ? (unicode ? "\u2501" : "#") : (unicode ? "\u2508" : "."));
 }
 
 /* Rate and time left, from what this run has done so far. */
@@ -82,7 +88,8 @@ static void write_line(const progress *p, double done, const char *note, char *o
     if (p->total > 0 && p->terminal) write_bar(share, bar, sizeof bar);
     if (p->total > 0) snprintf(percent, sizeof percent, "%3.0f %%", floor(100 * share));
     write_pace(p, done, pace, sizeof pace);
-    snprintf(out, bytes, "%s %s%s%s%s%s%s", p->what, bar, *bar ? " " : "", percent, note && *note ? "  " : "", note ? note : "", pace);
+    snprintf(out, bytes, "%s %s%s%s%s%s%s", p->what, bar, *bar ? " " : "", percent, note && *note ? "  " : "",
+             note ? note : "", pace);
 }
 
 void progress_update(progress *p, double done, const char *note)

@@ -1,5 +1,5 @@
-/* A line on stderr that says how far a long command is. On a terminal it is rewritten in place, at most ten times a second;
- * elsewhere a line comes once a minute; with --quiet nothing at all. */
+/* A line on stderr that says how far a long command is. On a terminal it is rewritten in place, at most ten times a
+ * second; elsewhere a line comes once a minute; with --quiet nothing at all. */
 #ifndef COTERIE_APP_PROGRESS_H
 #define COTERIE_APP_PROGRESS_H
 

@@ -81,7 +81,8 @@ static void print_cell(const cell *c, char alignment, size_t width, bool colour,
         terminal_heat_colour(c->heat, &background, &text);
         fprintf(stream, "\x1b[48;5;%d;38;5;%dm", background, text);
     }
-    fprintf(stream, "%*s%s%*s%s", alignment == 'r' ? pad : 0, "", c->text, alignment == 'r' ? 0 : pad, "", glows ? "\x1b[0m" : "");
+    fprintf(stream, "%*s%s%*s%s", alignment == 'r' ? pad : 0, "", c->text, alignment == 'r' ? 0 : pad, "",
+            glows ? "\x1b[0m" : "");
 }
 
 /* One row. The last column gets no spaces behind it, and is wrapped when its letter says so. */
@@ -163,8 +164,8 @@ static void print_scale(double max, size_t margin, bool colour, const char *what
     fprintf(stream, " %.3g  %s\n", max, what);
 }
 
-void heat_map_print(size_t rows, size_t columns, const double *values, double max, const char *const *row_names, const char *what,
-                    FILE *stream)
+void heat_map_print(size_t rows, size_t columns, const double *values, double max, const char *const *row_names,
+                    const char *what, FILE *stream)
 {
     const bool colour = terminal_has_colour(stream);
     const size_t margin = name_width(rows, row_names);

@@ -16,8 +16,8 @@ size_t terminal_text_width(const char *text);  /* columns of UTF-8 text: charact
 /* Bytes at the start of UTF-8 text that fill at most `columns`. */
 size_t terminal_cut(const char *text, size_t columns);
 
-/* Prints text in lines of at most `width` columns, each after the first with `indent` spaces in front; the first starts where
- * the cursor is, in column `indent`. Newlines in the text start new lines. */
+/* Prints text in lines of at most `width` columns, each after the first with `indent` spaces in front; the first starts
+ * where the cursor is, in column `indent`. Newlines in the text start new lines. */
 void terminal_wrap(FILE *stream, const char *text, int indent, int width);
 
 /* Escape codes, or "" where the stream has no colour. */

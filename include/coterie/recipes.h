@@ -14,8 +14,8 @@ typedef struct {
 } cot_recipe;
 
 /**
- * Lists the recipes by name. They lie in $COTERIE_RECIPES, or else in the source tree the library was built from, or else
- * where it was installed: the first of these folders that exists.
+ * Lists the recipes by name. They lie in $COTERIE_RECIPES, or else in the source tree the library was built from, or
+ * else where it was installed: the first of these folders that exists.
  *
  *   out   [*count] out; give it back with cot_recipes_destroy()
  *

@@ -73,8 +73,9 @@ cot_status cot_config_copy(const cot_config *config, cot_config **out)
     if (!config) return cot_fail(COT_INVALID, "no configuration to copy");
     cot_arena *arena = cot_arena_create();
     const char *file = arena ? cot_config_intern(arena, config->file, strlen(config->file)) : NULL;
-    const cot_status status = file ? copy_into(arena, file, config, out)
-                                   : cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for a copy of the configuration", config->file);
+    const cot_status status =
+        file ? copy_into(arena, file, config, out)
+             : cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for a copy of the configuration", config->file);
     if (status != COT_OK) cot_arena_destroy(arena);
     return status;
 }
@@ -117,7 +118,8 @@ static bool list_place(const char *word, size_t length, size_t *out)
 static size_t find_entry(const cot_config *config, const char *word, size_t length)
 {
     size_t place;
-    if (config->kind == COT_CONFIG_LIST) return list_place(word, length, &place) && place < config->size ? place : config->size;
+    if (config->kind == COT_CONFIG_LIST)
+        return list_place(word, length, &place) && place < config->size ? place : config->size;
     for (size_t i = 0; config->kind == COT_CONFIG_MAP && i < config->size; i++) {
         const char *key = config->items[i]->key;
         if (strncmp(key, word, length) == 0 && key[length] == '\0') return i;
@@ -138,7 +140,10 @@ const cot_config *cot_config_get(const cot_config *config, const char *path)
 
 /* ---- changing ---- */
 
-static cot_status no_memory(void) { return cot_fail(COT_OUT_OF_MEMORY, "no memory to set a value of the configuration"); }
+static cot_status no_memory(void)
+{
+    return cot_fail(COT_OUT_OF_MEMORY, "no memory to set a value of the configuration");
+}
 
 /* Levels above and including `config`. */
 static int depth_of(const cot_config *config)
@@ -158,8 +163,10 @@ static cot_status check_path(const cot_config *config, const char *path, size_t 
         empty = path[i] == '.';
         *depth += empty;
     }
-    if (empty) return cot_fail(COT_INVALID, "'%.200s' sets nothing, expected KEY=VALUE, e.g. train.optimizer.lr=1e-3", path);
-    if (*depth > COT_CONFIG_DEPTH) return cot_fail(COT_INVALID, "'%.200s' nests deeper than %d", path, COT_CONFIG_DEPTH);
+    if (empty)
+        return cot_fail(COT_INVALID, "'%.200s' sets nothing, expected KEY=VALUE, e.g. train.optimizer.lr=1e-3", path);
+    if (*depth > COT_CONFIG_DEPTH)
+        return cot_fail(COT_INVALID, "'%.200s' nests deeper than %d", path, COT_CONFIG_DEPTH);
     return COT_OK;
 }
 
@@ -176,8 +183,8 @@ static cot_status put_entry(cot_config *config, const char *word, size_t length,
     if (config->kind == COT_CONFIG_LIST) {
         size_t wanted;
         if (!list_place(word, length, &wanted) || wanted != config->size)
-            return cot_config_fail(config, "is a list of %zu, so '%.*s' should be a place from 0 to %zu", config->size, (int)length,
-                                   word, config->size);
+            return cot_config_fail(config, "is a list of %zu, so '%.*s' should be a place from 0 to %zu", config->size,
+                                   (int)length, word, config->size);
         return cot_config_append(config, NULL, item);
     }
     if (config->kind == COT_CONFIG_SCALAR)

@@ -59,7 +59,8 @@ static bool emit_scalar(yaml_emitter_t *emitter, const char *string, bool quoted
 {
     yaml_event_t event;
     const yaml_scalar_style_t style = quoted ? YAML_DOUBLE_QUOTED_SCALAR_STYLE : YAML_PLAIN_SCALAR_STYLE;
-    return yaml_scalar_event_initialize(&event, NULL, NULL, (const yaml_char_t *)string, (int)strlen(string), !quoted, 1, style) &&
+    return yaml_scalar_event_initialize(&event, NULL, NULL, (const yaml_char_t *)string, (int)strlen(string), !quoted,
+                                        1, style) &&
            yaml_emitter_emit(emitter, &event);
 }
 
@@ -86,8 +87,9 @@ static bool emit_document(yaml_emitter_t *emitter, const cot_config *config)
     yaml_event_t event;
     return yaml_stream_start_event_initialize(&event, YAML_UTF8_ENCODING) && yaml_emitter_emit(emitter, &event) &&
            yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1) && yaml_emitter_emit(emitter, &event) &&
-           emit_node(emitter, config) && yaml_document_end_event_initialize(&event, 1) && yaml_emitter_emit(emitter, &event) &&
-           yaml_stream_end_event_initialize(&event) && yaml_emitter_emit(emitter, &event);
+           emit_node(emitter, config) && yaml_document_end_event_initialize(&event, 1) &&
+           yaml_emitter_emit(emitter, &event) && yaml_stream_end_event_initialize(&event) &&
+           yaml_emitter_emit(emitter, &event);
 }
 
 cot_status cot_config_to_yaml(const cot_config *config, char **out)

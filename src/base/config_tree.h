@@ -1,7 +1,7 @@
 /* A configuration's nodes, for the files that build, change and write trees; and failing with a node's place in front.
  *
- * All nodes, keys and texts of a tree live in one arena that goes with the root: a half-built tree needs no unwinding, and
- * what cot_config_set() replaces stays until then. */
+ * All nodes, keys and texts of a tree live in one arena that goes with the root: a half-built tree needs no unwinding,
+ * and what cot_config_set() replaces stays until then. */
 #ifndef COT_BASE_CONFIG_TREE_H
 #define COT_BASE_CONFIG_TREE_H
 
@@ -30,7 +30,8 @@ struct cot_config {
 
 /* Fails with COT_INVALID and a message that starts "FILE:LINE: PATH ", so the format goes on with a verb:
  *     cot_config_fail(node, "is %d, expected a divisor of %d", heads, width)
- * gives "x.yaml:7: model.mixer.num_heads is 5, expected a divisor of 256". `at` may be NULL: then only the format's text. */
+ * gives "x.yaml:7: model.mixer.num_heads is 5, expected a divisor of 256". `at` may be NULL: then only the format's
+ * text. */
 __attribute__((format(printf, 2, 3))) cot_status cot_config_fail(const cot_config *at, const char *format, ...);
 
 /* The same with a status of choice. */
@@ -45,7 +46,7 @@ cot_status cot_config_expected(const cot_config *at, const char *what);
 bool cot_config_is_int(const cot_config *config, int64_t *out);
 bool cot_config_is_double(const cot_config *config, double *out);  /* finite */
 bool cot_config_is_bool(const cot_config *config, bool *out);
-bool cot_config_is_number_text(const char *text);                  /* decimal or exponent form, no needless leading zero */
+bool cot_config_is_number_text(const char *text); /* decimal or exponent form, no needless leading zero */
 
 /* ---- building ---- */
 
@@ -58,8 +59,9 @@ cot_status cot_config_append(cot_config *parent, const char *key, cot_config *it
 /* `length` bytes and a NUL in the arena, or NULL. */
 const char *cot_config_intern(cot_arena *arena, const char *text, size_t length);
 
-/* Parses YAML into nodes of `arena`; `depth` levels are above them already. Without `lines` places are named by file only. */
-cot_status cot_config_parse_into(cot_arena *arena, const char *text, size_t length, const char *file, bool lines, int depth,
-                                 cot_config **out);
+/* Parses YAML into nodes of `arena`; `depth` levels are above them already. Without `lines` places are named by file
+ * only. */
+cot_status cot_config_parse_into(cot_arena *arena, const char *text, size_t length, const char *file, bool lines,
+                                 int depth, cot_config **out);
 
 #endif

@@ -1,7 +1,7 @@
 /* Configurations from and to YAML, over libyaml's events.
  *
- * Only what a recipe needs is read: one document of maps, lists and scalars. Anchors, aliases and tags are refused, so a
- * small file cannot stand for a huge tree, and repeated keys are errors. A scalar keeps the text as written. */
+ * Only what a recipe needs is read: one document of maps, lists and scalars. Anchors, aliases and tags are refused, so
+ * a small file cannot stand for a huge tree, and repeated keys are errors. A scalar keeps the text as written. */
 #include "base/config_tree.h"
 
 #include <errno.h>
@@ -24,7 +24,10 @@ typedef struct {
 
 /* ---- errors ---- */
 
-static cot_status no_memory(const reader *r) { return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for the configuration", r->file); }
+static cot_status no_memory(const reader *r)
+{
+    return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for the configuration", r->file);
+}
 
 static cot_status fail_mark(const reader *r, yaml_mark_t mark, const char *what)
 {
@@ -63,8 +66,8 @@ static cot_status fail_yaml(const reader *r)
     const yaml_mark_t mark = y->problem_mark;
     const bool tab = byte_at(r, mark) == '\t';
     char what[256];
-    snprintf(what, sizeof what, "%s%s%s%s", y->problem ? y->problem : "not YAML", tab ? " (a tab: indent with spaces)" : "",
-             y->context ? " " : "", y->context ? y->context : "");
+    snprintf(what, sizeof what, "%s%s%s%s", y->problem ? y->problem : "not YAML",
+             tab ? " (a tab: indent with spaces)" : "", y->context ? " " : "", y->context ? y->context : "");
     return fail_mark(r, mark, what);
 }
 
@@ -136,9 +139,10 @@ static cot_status check_keys(const reader *r, const cot_config *map)
     for (size_t i = 1; i < map->size && status == COT_OK; i++) {
         const cot_config *first = sorted[i - 1], *again = sorted[i];
         if (strcmp(first->key, again->key) != 0) continue;
-        status = r->lines ? cot_fail(COT_FORMAT, "%s:%d: key '%.60s' is here a second time, first in line %d", r->file, again->line,
-                                     again->key, first->line)
-                          : cot_fail(COT_FORMAT, "%s: '%.100s': key '%.60s' stands there twice", r->file, r->text, again->key);
+        status = r->lines ? cot_fail(COT_FORMAT, "%s:%d: key '%.60s' is here a second time, first in line %d", r->file,
+                                     again->line, again->key, first->line)
+                          : cot_fail(COT_FORMAT, "%s: '%.100s': key '%.60s' stands there twice", r->file, r->text,
+                                     again->key);
     }
     cot_free(sorted);
     return status;
@@ -149,7 +153,8 @@ static cot_status read_node(reader *r, const yaml_event_t *event, int depth, cot
 static cot_status read_key(reader *r, const yaml_event_t *event, const char **out)
 {
     if (event->type == YAML_ALIAS_EVENT) return fail_mark(r, event->start_mark, "an alias as key; write the key out");
-    if (event->type != YAML_SCALAR_EVENT) return fail_mark(r, event->start_mark, "a list or map as key, expected a name");
+    if (event->type != YAML_SCALAR_EVENT)
+        return fail_mark(r, event->start_mark, "a list or map as key, expected a name");
     if (event->data.scalar.length == 0) return fail_mark(r, event->start_mark, "an empty key, expected a name");
     if (event->data.scalar.anchor || event->data.scalar.tag)
         return fail_mark(r, event->start_mark, "an anchor or tag before a key, expected a plain name");
@@ -204,7 +209,9 @@ static cot_status refuse_specials(const reader *r, const yaml_event_t *event)
         tag = event->data.mapping_start.tag;
     }
     if (anchor) return fail_mark(r, event->start_mark, "an anchor (&); write values out where they are used");
-    if (tag) return fail_mark(r, event->start_mark, "a tag (!); values need none here (text that starts with ! goes in quotes)");
+    if (tag)
+        return fail_mark(r, event->start_mark,
+                         "a tag (!); values need none here (text that starts with ! goes in quotes)");
     return COT_OK;
 }
 
@@ -247,18 +254,20 @@ static cot_status read_document(reader *r, int depth, cot_config **out)
     if (status != COT_OK) return status;
 
     COT_TRY(skip_to(r, YAML_DOCUMENT_START_EVENT, YAML_STREAM_END_EVENT, &event));
-    if (event.type == YAML_DOCUMENT_START_EVENT) status = fail_mark(r, event.start_mark, "a second document, expected one per file");
+    if (event.type == YAML_DOCUMENT_START_EVENT)
+        status = fail_mark(r, event.start_mark, "a second document, expected one per file");
     yaml_event_delete(&event);
     return status;
 }
 
-cot_status cot_config_parse_into(cot_arena *arena, const char *text, size_t length, const char *file, bool lines, int depth,
-                                 cot_config **out)
+cot_status cot_config_parse_into(cot_arena *arena, const char *text, size_t length, const char *file, bool lines,
+                                 int depth, cot_config **out)
 {
     reader r = {.arena = arena, .file = file, .text = text, .length = length, .lines = lines};
     const char *nul = length ? memchr(text, '\0', length) : NULL;
     if (nul) return fail_offset(&r, (size_t)(nul - text), "a NUL byte, expected text");
-    if (length > COT_CONFIG_BYTES) return cot_fail(COT_FORMAT, "%s: %zu bytes, expected at most %d", file, length, COT_CONFIG_BYTES);
+    if (length > COT_CONFIG_BYTES)
+        return cot_fail(COT_FORMAT, "%s: %zu bytes, expected at most %d", file, length, COT_CONFIG_BYTES);
     r.file = cot_config_intern(arena, file, strlen(file));
     if (!r.file) return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for the configuration", file);
     if (!yaml_parser_initialize(&r.yaml)) return no_memory(&r);

@@ -41,7 +41,8 @@ cot_status cot_family_find(const char *family, cot_family_at at, const cot_confi
     const cot_config *kind = cot_config_get(spec, "kind");
     const char *name = cot_config_text(kind);
     suggest(at, name ? name : "", help, sizeof help);
-    if (spec->kind != COT_CONFIG_MAP || !kind) return cot_config_fail(spec, "names no %s, expected {kind: NAME, ...}%s", family, help);
+    if (spec->kind != COT_CONFIG_MAP || !kind)
+        return cot_config_fail(spec, "names no %s, expected {kind: NAME, ...}%s", family, help);
     if (!name) return cot_config_expected(kind, "a name");
     *out = find(at, name);
     return *out ? COT_OK : cot_config_fail_as(COT_NOT_FOUND, kind, "is '%.60s', no known %s%s", name, family, help);

@@ -1,7 +1,8 @@
-/* Families: folders of interchangeable things (routers, optimizers, schedules ...). What every member says about itself, and
- * how a recipe's `{kind: NAME, ...}` finds it.
+/* Families: folders of interchangeable things (routers, optimizers, schedules ...). What every member says about
+ * itself, and how a recipe's `{kind: NAME, ...}` finds it.
  *
- * A family's ops struct starts with a cot_member named `member`, so a member is its ops. The family offers one accessor,
+ * A family's ops struct starts with a cot_member named `member`, so a member is its ops. The family offers one
+ * accessor,
  *     const cot_member *cot_router_at(size_t index);    (NULL past the end)
  * and finds members with
  *     const cot_member *member;
@@ -29,8 +30,8 @@ typedef const cot_member *(*cot_family_at)(size_t index);
 
 /* Finds the member that `spec` (a map with the key `kind`) asks for. `family` is the singular for messages ("router").
  *
- * Errors   COT_INVALID when spec is NULL, no map, or has no kind; COT_NOT_FOUND for an unknown kind, with file, line, the
- *          nearest kind and all of them. */
+ * Errors   COT_INVALID when spec is NULL, no map, or has no kind; COT_NOT_FOUND for an unknown kind, with file, line,
+ *          the nearest kind and all of them. */
 cot_status cot_family_find(const char *family, cot_family_at at, const cot_config *spec, const cot_member **out);
 
 /* The same by name alone (a command line's word). */

@@ -1,5 +1,5 @@
-/* "Did you mean ...?": the nearest name by optimal string alignment distance (insert, delete, replace, swap neighbours),
- * blind to case and to '-' against '_'. */
+/* "Did you mean ...?": the nearest name by optimal string alignment distance (insert, delete, replace, swap
+ * neighbours), blind to case and to '-' against '_'. */
 #include "base/options.h"
 
 #include <ctype.h>
@@ -23,14 +23,16 @@ static size_t distance(const char *a, size_t m, const char *b, size_t n)
         for (size_t j = 1; j <= n; j++) {
             const bool same = letter(a[i - 1]) == letter(b[j - 1]);
             row[j] = least(above[j - 1] + !same, least(above[j], row[j - 1]) + 1);
-            const bool swapped = i > 1 && j > 1 && letter(a[i - 1]) == letter(b[j - 2]) && letter(a[i - 2]) == letter(b[j - 1]);
+            const bool swapped =
+                i > 1 && j > 1 && letter(a[i - 1]) == letter(b[j - 2]) && letter(a[i - 2]) == letter(b[j - 1]);
             if (swapped) row[j] = least(row[j], above2[j - 2] + 1);
         }
     }
     return rows[m % 3][n];
 }
 
-const char *cot_nearest(const char *name, size_t count, const char *(*name_at)(const void *, size_t), const void *context)
+const char *cot_nearest(const char *name, size_t count, const char *(*name_at)(const void *, size_t),
+                        const void *context)
 {
     const size_t length = strlen(name);
     if (length == 0 || length > LONGEST) return NULL;
@@ -40,7 +42,8 @@ const char *cot_nearest(const char *name, size_t count, const char *(*name_at)(c
         const char *candidate = name_at(context, i);
         const size_t n = strlen(candidate);
         if (n > LONGEST) continue;
-        const bool begun = length >= 3 && n > length && strncmp(name, candidate, length) == 0;  /* "gen" for "generate" */
+        const bool begun =
+            length >= 3 && n > length && strncmp(name, candidate, length) == 0; /* "gen" for "generate" */
         const size_t d = begun ? 1 : distance(name, length, candidate, n);
         if (d > limit) continue;
         best = candidate;
@@ -50,11 +53,12 @@ const char *cot_nearest(const char *name, size_t count, const char *(*name_at)(c
     return best;
 }
 
-void cot_suggest(const char *noun, const char *name, size_t count, const char *(*name_at)(const void *, size_t), const void *context,
-                 char *out, size_t bytes)
+void cot_suggest(const char *noun, const char *name, size_t count, const char *(*name_at)(const void *, size_t),
+                 const void *context, char *out, size_t bytes)
 {
     const char *near = cot_nearest(name, count, name_at, context);
-    size_t used = (size_t)snprintf(out, bytes, "%s%s%s", near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    out[0] = '\0';
+    size_t used = near ? (size_t)snprintf(out, bytes, "; did you mean '%s'?", near) : 0;
     if (count == 0 || !noun) return;
     if (used < bytes) used += (size_t)snprintf(out + used, bytes - used, " (%s: ", noun);
     for (size_t i = 0; i < count && used < bytes; i++)

@@ -106,7 +106,8 @@ static cot_status set_int(const cot_option *option, void *state, const cot_confi
 static cot_status set_double(const cot_option *option, void *state, const cot_config *value)
 {
     double number;
-    if (!cot_config_is_double(value, &number) || number < option->min || number > option->max) return fail_range(option, value);
+    if (!cot_config_is_double(value, &number) || number < option->min || number > option->max)
+        return fail_range(option, value);
     *(double *)field(option, state) = number;
     return COT_OK;
 }
@@ -138,12 +139,16 @@ static cot_status set_value(const cot_option *option, void *state, const cot_con
     switch (option->kind) {
     case COT_OPTION_KIND_INT: return set_int(option, state, value);
     case COT_OPTION_KIND_DOUBLE: return set_double(option, state, value);
-    case COT_OPTION_KIND_BOOL: return cot_config_is_bool(value, field(option, state)) ? COT_OK : fail_range(option, value);
+    case COT_OPTION_KIND_BOOL:
+        return cot_config_is_bool(value, field(option, state)) ? COT_OK : fail_range(option, value);
     case COT_OPTION_KIND_CHOICE: return set_choice(option, state, value);
     case COT_OPTION_KIND_STRING:
-        if (cot_config_size(value) || value->kind == COT_CONFIG_LIST || value->kind == COT_CONFIG_MAP) return fail_range(option, value);
+        if (cot_config_size(value) || value->kind == COT_CONFIG_LIST || value->kind == COT_CONFIG_MAP)
+            return fail_range(option, value);
         return set_string(option, state, cot_config_text(value));
-    case COT_OPTION_KIND_NODE: *(const cot_config **)field(option, state) = value->kind == COT_CONFIG_NULL ? NULL : value; break;
+    case COT_OPTION_KIND_NODE:
+        *(const cot_config **)field(option, state) = value->kind == COT_CONFIG_NULL ? NULL : value;
+        break;
     }
     return COT_OK;
 }
@@ -196,7 +201,8 @@ cot_status cot_options_apply(const cot_option *options, void *state, const cot_c
 {
     static const cot_option none[] = {COT_OPTION_END};
     if (!options) options = none;
-    for (const cot_option *option = options; option->name; option++)  /* so that a release copes with a half-filled state */
+    /* So that a release copes with a half-filled state. */
+    for (const cot_option *option = options; option->name; option++)
         if (option->kind == COT_OPTION_KIND_STRING) *(char **)field(option, state) = NULL;
     const cot_status status = apply_all(options, state, config);
     if (status != COT_OK) cot_options_release(options, state);

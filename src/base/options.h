@@ -25,13 +25,17 @@ typedef struct {
 /* Field types: INT int64_t, DOUBLE double, BOOL bool, CHOICE int32_t (index into the choices), STRING char * (owned by the
  * state, freed by cot_options_release), NODE const cot_config * (borrowed subtree, NULL when absent). */
 #define COT_OPTION_INT(type, field, value, lo, hi, help_) \
-    {.name = #field, .kind = COT_OPTION_KIND_INT, .offset = offsetof(type, field), .number = (value), .min = (lo), .max = (hi), .help = (help_)}
+    {.name = #field, .kind = COT_OPTION_KIND_INT, .offset = offsetof(type, field), \
+     .number = (value), .min = (lo), .max = (hi), .help = (help_)}
 #define COT_OPTION_DOUBLE(type, field, value, lo, hi, help_) \
-    {.name = #field, .kind = COT_OPTION_KIND_DOUBLE, .offset = offsetof(type, field), .number = (value), .min = (lo), .max = (hi), .help = (help_)}
+    {.name = #field, .kind = COT_OPTION_KIND_DOUBLE, .offset = offsetof(type, field), \
+     .number = (value), .min = (lo), .max = (hi), .help = (help_)}
 #define COT_OPTION_BOOL(type, field, value, help_) \
-    {.name = #field, .kind = COT_OPTION_KIND_BOOL, .offset = offsetof(type, field), .number = (value), .max = 1, .help = (help_)}
+    {.name = #field, .kind = COT_OPTION_KIND_BOOL, .offset = offsetof(type, field), \
+     .number = (value), .max = 1, .help = (help_)}
 #define COT_OPTION_CHOICE(type, field, value, choices, help_) \
-    {.name = #field, .kind = COT_OPTION_KIND_CHOICE, .offset = offsetof(type, field), .number = (value), .text = (choices), .help = (help_)}
+    {.name = #field, .kind = COT_OPTION_KIND_CHOICE, .offset = offsetof(type, field), \
+     .number = (value), .text = (choices), .help = (help_)}
 #define COT_OPTION_STRING(type, field, value, help_) \
     {.name = #field, .kind = COT_OPTION_KIND_STRING, .offset = offsetof(type, field), .text = (value), .help = (help_)}
 #define COT_OPTION_NODE(type, field, help_) \
@@ -50,11 +54,13 @@ void cot_option_describe_default(const cot_option *option, char *out, size_t byt
 void cot_option_describe_range(const cot_option *option, char *out, size_t bytes);
 
 /* The nearest of `count` names by edit distance, or NULL when none is near. name_at(context, i) gives the i-th. */
-const char *cot_nearest(const char *name, size_t count, const char *(*name_at)(const void *, size_t), const void *context);
+const char *cot_nearest(const char *name, size_t count, const char *(*name_at)(const void *, size_t),
+                        const void *context);
 
-/* Writes help for a name that is none of them: "; did you mean 'lr'? (keys: lr, beta1)", `noun` being "keys"; without a near
- * one the first half is left out, without a noun the second, and all of it when there are no names. At most `bytes`, NUL included. */
-void cot_suggest(const char *noun, const char *name, size_t count, const char *(*name_at)(const void *, size_t), const void *context,
-                 char *out, size_t bytes);
+/* Writes help for a name that is none of them: "; did you mean 'lr'? (keys: lr, beta1)", `noun` being "keys"; without a
+ * near one the first half is left out, without a noun the second, and all of it when there are no names. At most
+ * `bytes`, NUL included. */
+void cot_suggest(const char *noun, const char *name, size_t count, const char *(*name_at)(const void *, size_t),
+                 const void *context, char *out, size_t bytes);
 
 #endif

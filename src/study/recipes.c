@@ -81,8 +81,9 @@ cot_status cot_recipes_list(cot_recipe **out, size_t *count)
     *out = NULL;
     *count = 0;
     const char *place = folder();
-    if (!place) return cot_fail(COT_IO, "no folder with recipes; looked at $COTERIE_RECIPES, %s and %s", COT_SOURCE_DIR "/recipes",
-                                COT_DATADIR "/recipes");
+    if (!place)
+        return cot_fail(COT_IO, "no folder with recipes; looked at $COTERIE_RECIPES, %s and %s",
+                        COT_SOURCE_DIR "/recipes", COT_DATADIR "/recipes");
     struct dirent **files;
     const int n = scandir(place, &files, is_recipe, alphasort);
     if (n < 0) return cot_fail(COT_IO, "%s: cannot be listed", place);

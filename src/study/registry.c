@@ -28,7 +28,8 @@ static const cot_member *section_at(size_t index)
 {
     static const cot_member sections[] = {
         {"train", NULL, "how long, how fast and how precisely to train", cot_train_option_table},
-        {"capacity", "fedus2021switch", "how many tokens an expert takes, and who loses when it is full", cot_capacity_options},
+        {"capacity", "fedus2021switch", "how many tokens an expert takes, and who loses when it is full",
+         cot_capacity_options},
     };
     return index < sizeof sections / sizeof *sections ? &sections[index] : NULL;
 }
@@ -58,7 +59,8 @@ static const char *family_name(const void *context, size_t index)
 static const family *find_family(const char *name)
 {
     for (size_t i = 0; i < FAMILIES; i++)
-        if (strcmp(families[i].info.name, name) == 0 || strcmp(families[i].info.singular, name) == 0) return &families[i];
+        if (strcmp(families[i].info.name, name) == 0 || strcmp(families[i].info.singular, name) == 0)
+            return &families[i];
     return NULL;
 }
 
@@ -126,8 +128,8 @@ bool cot_registry_option_at(const char *of, const char *member_name, size_t inde
     return true;
 }
 
-void cot_registry_suggest(const char *noun, const char *typed, size_t count, const char *(*name_at)(const void *, size_t),
-                          const void *context, char *out, size_t bytes)
+void cot_registry_suggest(const char *noun, const char *typed, size_t count,
+                          const char *(*name_at)(const void *, size_t), const void *context, char *out, size_t bytes)
 {
     cot_suggest(noun, typed, count, name_at, context, out, bytes);
 }

@@ -70,7 +70,8 @@ static void reads_trees(void **state)
     assert_int_equal(cot_config_get_kind(cot_config_get(config, "empty")), COT_CONFIG_NULL);
     assert_int_equal(cot_config_get_kind(cot_config_get(config, "train.nothing")), COT_CONFIG_NULL);
 
-    const char *const absent[] = {"mode", "model.layers.1", "model.layers.x", "model.kind.y", "model..kind", "", "train.lr.0"};
+    const char *const absent[] = {"mode", "model.layers.1", "model.layers.x", "model.kind.y", "model..kind",
+                                  "",     "train.lr.0"};
     for (size_t i = 0; i < sizeof absent / sizeof *absent; i++) assert_null(cot_config_get(config, absent[i]));
     assert_null(cot_config_get(NULL, "x"));
     cot_config_destroy(config);
@@ -115,13 +116,32 @@ static void whole_numbers_are_exact(void **state)
         bool        whole;
         int64_t     value;
     } cases[] = {
-        {"0", true, 0},           {"-0", true, 0},     {"+7", true, 7},      {"-12", true, -12},
-        {"1e3", true, 1000},      {"1.5e3", true, 1500}, {"1500e-2", true, 15}, {"2.50e1", true, 25},
-        {"9223372036854775807", true, INT64_MAX},      {"9007199254740993", true, 9007199254740993},
-        {"0e99999999999", true, 0}, {"12.", true, 12},
-        {"9223372036854775808", false, 0}, {"1e30", false, 0}, {"1.5", false, 0}, {"15e-1", false, 0}, {"1e-999999999", false, 0},
-        {"0x10", false, 0},       {"1_000", false, 0}, {"010", false, 0},    {"1e", false, 0},
-        {"e3", false, 0},         {".", false, 0},     {"-", false, 0},      {"1 2", false, 0},   {"2k", false, 0},
+        {"0", true, 0},
+        {"-0", true, 0},
+        {"+7", true, 7},
+        {"-12", true, -12},
+        {"1e3", true, 1000},
+        {"1.5e3", true, 1500},
+        {"1500e-2", true, 15},
+        {"2.50e1", true, 25},
+        {"9223372036854775807", true, INT64_MAX},
+        {"9007199254740993", true, 9007199254740993},
+        {"0e99999999999", true, 0},
+        {"12.", true, 12},
+        {"9223372036854775808", false, 0},
+        {"1e30", false, 0},
+        {"1.5", false, 0},
+        {"15e-1", false, 0},
+        {"1e-999999999", false, 0},
+        {"0x10", false, 0},
+        {"1_000", false, 0},
+        {"010", false, 0},
+        {"1e", false, 0},
+        {"e3", false, 0},
+        {".", false, 0},
+        {"-", false, 0},
+        {"1 2", false, 0},
+        {"2k", false, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cot_config *config = parse(cases[i].text);
@@ -167,12 +187,15 @@ static void bad_yaml_is_placed(void **state)
     refuses("? [1, 2]\n: 3\n", COT_FORMAT, "x.yaml:1:3: a list or map as key, expected a name");
     refuses("'': 3\n", COT_FORMAT, "x.yaml:1:1: an empty key, expected a name");
     refuses("a: \"x\\0y\"\n", COT_FORMAT, "x.yaml:1:4: a NUL character");
-    refuses("a:\n\t- b\n", COT_FORMAT, "x.yaml:2:1: found character that cannot start any token (a tab: indent with spaces) "
-                                       "while scanning for the next token");
+    refuses("a:\n\t- b\n", COT_FORMAT,
+            "x.yaml:2:1: found character that cannot start any token (a tab: indent with spaces) "
+            "while scanning for the next token");
     refuses("\xc3\xa9\xc3\xa9: 1\na:\n\t- b\n", COT_FORMAT,
-            "x.yaml:3:1: found character that cannot start any token (a tab: indent with spaces) while scanning for the next token");
+            "x.yaml:3:1: found character that cannot start any token (a tab: indent with spaces) while scanning for "
+            "the next token");
     refuses("a: 1\nb: \xff\xfe\n", COT_FORMAT, "x.yaml:2:4: invalid leading UTF-8 octet");
-    refuses("a: [1, 2\nb: 3\n", COT_FORMAT, "x.yaml:2:2: did not find expected ',' or ']' while parsing a flow sequence");
+    refuses("a: [1, 2\nb: 3\n", COT_FORMAT,
+            "x.yaml:2:2: did not find expected ',' or ']' while parsing a flow sequence");
 }
 
 static char *nested(int depth, const char *open, const char *close)
@@ -249,14 +272,21 @@ static void set_changes_and_adds(void **state)
 {
     (void)state;
     cot_config *config = parse(recipe);
-    const char *const good[] = {"train.lr=3e-4", "train.optimizer.kind=muon", "model.layers.0.at=::2", "model.layers.1={at: 0, x: [1]}",
-                                "empty.deep.er=1", "train.note=", "new=a=b", "model.kind='x: y'"};
+    const char *const good[] = {"train.lr=3e-4",
+                                "train.optimizer.kind=muon",
+                                "model.layers.0.at=::2",
+                                "model.layers.1={at: 0, x: [1]}",
+                                "empty.deep.er=1",
+                                "train.note=",
+                                "new=a=b",
+                                "model.kind='x: y'"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         if (cot_config_set(config, good[i]) != COT_OK) fail_msg("%s", cot_last_error());
     static const struct {
         const char *path, *text;
-    } want[] = {{"train.lr", "3e-4"}, {"train.optimizer.kind", "muon"}, {"model.layers.0.at", "::2"}, {"model.layers.1.x.0", "1"},
-                {"empty.deep.er", "1"}, {"new", "a=b"}, {"model.kind", "x: y"}, {"train.tokens", "20e6"}};
+    } want[] = {{"train.lr", "3e-4"},        {"train.optimizer.kind", "muon"}, {"model.layers.0.at", "::2"},
+                {"model.layers.1.x.0", "1"}, {"empty.deep.er", "1"},           {"new", "a=b"},
+                {"model.kind", "x: y"},      {"train.tokens", "20e6"}};
     for (size_t i = 0; i < sizeof want / sizeof *want; i++)
         assert_string_equal(cot_config_text(cot_config_get(config, want[i].path)), want[i].text);
     assert_int_equal(cot_config_get_kind(cot_config_get(config, "train.note")), COT_CONFIG_NULL);
@@ -282,8 +312,10 @@ static void set_refuses(void **state)
         {".a=1", COT_INVALID, "'.a=1' sets nothing, expected KEY=VALUE, e.g. train.optimizer.lr=1e-3"},
         {"a.=1", COT_INVALID, "'a.=1' sets nothing, expected KEY=VALUE, e.g. train.optimizer.lr=1e-3"},
         {"train.lr.x=1", COT_INVALID, "x.yaml:7: train.lr is '1e-3' and holds no 'x'"},
-        {"model.layers.2.x=1", COT_INVALID, "x.yaml:4: model.layers is a list of 1, so '2' should be a place from 0 to 1"},
-        {"model.layers.first=1", COT_INVALID, "x.yaml:4: model.layers is a list of 1, so 'first' should be a place from 0 to 1"},
+        {"model.layers.2.x=1", COT_INVALID,
+         "x.yaml:4: model.layers is a list of 1, so '2' should be a place from 0 to 1"},
+        {"model.layers.first=1", COT_INVALID,
+         "x.yaml:4: model.layers is a list of 1, so 'first' should be a place from 0 to 1"},
         {"train.lr=[1", COT_FORMAT, "--set: '[1': did not find expected ',' or ']' while parsing a flow sequence"},
         {"train.lr={a: 1, a: 2}", COT_FORMAT, "--set: '{a: 1, a: 2}': key 'a' stands there twice"},
     };
@@ -352,7 +384,8 @@ static void yaml_looks_as_written(void **state)
     cot_config *config = parse("train: {tokens: 20e6, lr: 1.50e-3}\nlist: [a, {k: v}]\nnone:\ntext: '7'\n");
     char *written;
     assert_int_equal(cot_config_to_yaml(config, &written), COT_OK);
-    assert_string_equal(written, "train:\n  tokens: 20e6\n  lr: 1.50e-3\nlist:\n- a\n- k: v\nnone: null\ntext: \"7\"\n");
+    assert_string_equal(written,
+                        "train:\n  tokens: 20e6\n  lr: 1.50e-3\nlist:\n- a\n- k: v\nnone: null\ntext: \"7\"\n");
     free(written);
     cot_config_destroy(config);
 }
@@ -366,12 +399,13 @@ static void json_is_typed(void **state)
                                "e: [{}, []]\n");
     char *written;
     assert_int_equal(cot_config_to_json(config, &written), COT_OK);
-    assert_string_equal(written, "{\n"
-                                 "  \"n\": [\n    1,\n    -2.5e-3,\n    0.5,\n    3.0,\n    4,\n    \"010\",\n    \"0x1\"\n  ],\n"
-                                 "  \"t\": [\n    true,\n    false,\n    \"true\",\n    12,\n    \"12\",\n    null,\n    null\n  ],\n"
-                                 "  \"s\": \"q\\\" b\\\\ n\\n c\\u0001 \xe2\x82\xac\",\n"
-                                 "  \"e\": [\n    {},\n    []\n  ]\n"
-                                 "}\n");
+    assert_string_equal(
+        written, "{\n"
+                 "  \"n\": [\n    1,\n    -2.5e-3,\n    0.5,\n    3.0,\n    4,\n    \"010\",\n    \"0x1\"\n  ],\n"
+                 "  \"t\": [\n    true,\n    false,\n    \"true\",\n    12,\n    \"12\",\n    null,\n    null\n  ],\n"
+                 "  \"s\": \"q\\\" b\\\\ n\\n c\\u0001 \xe2\x82\xac\",\n"
+                 "  \"e\": [\n    {},\n    []\n  ]\n"
+                 "}\n");
     cot_config *again = parse(written);  /* JSON is YAML */
     assert_string_equal(cot_config_text(cot_config_get(again, "s")), cot_config_text(cot_config_get(config, "s")));
     assert_true(cot_config_get(again, "t.2")->quoted);
@@ -441,12 +475,23 @@ static void survives_short_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_trees),          cmocka_unit_test(reads_scalars),       cmocka_unit_test(whole_numbers_are_exact),
-        cmocka_unit_test(numbers_are_finite_decimals), cmocka_unit_test(bad_yaml_is_placed), cmocka_unit_test(depth_is_capped),
-        cmocka_unit_test(files_are_read),       cmocka_unit_test(set_changes_and_adds), cmocka_unit_test(set_refuses),
-        cmocka_unit_test(yaml_round_trips),     cmocka_unit_test(yaml_looks_as_written), cmocka_unit_test(json_is_typed),
-        cmocka_unit_test(copies_stand_alone),   cmocka_unit_test(messages_are_one_line), cmocka_unit_test(long_maps_are_quick),
-        cmocka_unit_test(survives_short_memory), cmocka_unit_test(texts_are_set_as_they_are),
+        cmocka_unit_test(reads_trees),
+        cmocka_unit_test(reads_scalars),
+        cmocka_unit_test(whole_numbers_are_exact),
+        cmocka_unit_test(numbers_are_finite_decimals),
+        cmocka_unit_test(bad_yaml_is_placed),
+        cmocka_unit_test(depth_is_capped),
+        cmocka_unit_test(files_are_read),
+        cmocka_unit_test(set_changes_and_adds),
+        cmocka_unit_test(set_refuses),
+        cmocka_unit_test(yaml_round_trips),
+        cmocka_unit_test(yaml_looks_as_written),
+        cmocka_unit_test(json_is_typed),
+        cmocka_unit_test(copies_stand_alone),
+        cmocka_unit_test(messages_are_one_line),
+        cmocka_unit_test(long_maps_are_quick),
+        cmocka_unit_test(survives_short_memory),
+        cmocka_unit_test(texts_are_set_as_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,8 +65,9 @@ static void defaults_come_from_the_table(void **state)
 static void every_kind_is_set(void **state)
 {
     (void)state;
-    cot_config *config = parse("{kind: sample, top_k: 64, seed: -9e18, lr: 3e-4, renormalise: false, softmax: none, name: 12, note: 'a b',"
-                               " router: {kind: x}}");
+    cot_config *config = parse(
+        "{kind: sample, top_k: 64, seed: -9e18, lr: 3e-4, renormalise: false, softmax: none, name: 12, note: 'a b',"
+        " router: {kind: x}}");
     sample s;
     assert_int_equal(cot_options_apply(options, &s, config), COT_OK);
     assert_int_equal(s.top_k, 64);
@@ -133,7 +134,8 @@ static void paths_reach_down(void **state)
     cot_config *config = parse("model:\n  layers:\n    - {}\n    - router:\n        top_k: x\n");
     sample s;
     assert_int_equal(cot_options_apply(options, &s, cot_config_get(config, "model.layers.1.router")), COT_INVALID);
-    assert_string_equal(cot_last_error(), "x.yaml:5: model.layers.1.router.top_k is 'x', expected a whole number from 1 to 64");
+    assert_string_equal(cot_last_error(),
+                        "x.yaml:5: model.layers.1.router.top_k is 'x', expected a whole number from 1 to 64");
     cot_config_destroy(config);
 }
 
@@ -175,7 +177,13 @@ static void descriptions_are_short(void **state)
     static const struct {
         double      number;
         const char *text;
-    } numbers[] = {{0, "0"}, {1000, "1000"}, {65536, "65536"}, {20e6, "2e+07"}, {0.1, "0.1"}, {1e-8, "1e-08"}, {0.1 + 0.2, "0.30000000000000004"}};
+    } numbers[] = {{0, "0"},
+                   {1000, "1000"},
+                   {65536, "65536"},
+                   {20e6, "2e+07"},
+                   {0.1, "0.1"},
+                   {1e-8, "1e-08"},
+                   {0.1 + 0.2, "0.30000000000000004"}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         const cot_option option = {.name = "x", .kind = COT_OPTION_KIND_DOUBLE, .number = numbers[i].number};
         char text[32];
@@ -189,13 +197,26 @@ static const char *word(const void *words, size_t index) { return ((const char *
 static void nearest_finds_slips(void **state)
 {
     (void)state;
-    static const char *const words[] = {"train", "eval", "generate", "info", "num_heads", "num_kv_heads", "hidden_size", "lr"};
+    static const char *const words[] = {"train",     "eval",         "generate",    "info",
+                                        "num_heads", "num_kv_heads", "hidden_size", "lr"};
     static const struct {
         const char *typed, *nearest;
     } cases[] = {
-        {"trian", "train"},  {"TRAIN", "train"},         {"gen", "generate"},       {"evla", "eval"},  {"num-heads", "num_heads"},
-        {"num_head", "num_heads"}, {"num_kv_head", "num_kv_heads"}, {"hiden_size", "hidden_size"}, {"lrr", "lr"}, {"rl", "lr"},
-        {"zebra", NULL},     {"x", NULL}, {"t", NULL},              {"", NULL},                {"information", NULL},
+        {"trian", "train"},
+        {"TRAIN", "train"},
+        {"gen", "generate"},
+        {"evla", "eval"},
+        {"num-heads", "num_heads"},
+        {"num_head", "num_heads"},
+        {"num_kv_head", "num_kv_heads"},
+        {"hiden_size", "hidden_size"},
+        {"lrr", "lr"},
+        {"rl", "lr"},
+        {"zebra", NULL},
+        {"x", NULL},
+        {"t", NULL},
+        {"", NULL},
+        {"information", NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *found = cot_nearest(cases[i].typed, sizeof words / sizeof *words, word, words);
@@ -222,7 +243,8 @@ static void members_are_found(void **state)
         cot_status  status;
         const char *message;
     } cases[] = {
-        {"{kind: gren}", COT_NOT_FOUND, "x.yaml:1: kind is 'gren', no known colour; did you mean 'green'? (kinds: red, green)"},
+        {"{kind: gren}", COT_NOT_FOUND,
+         "x.yaml:1: kind is 'gren', no known colour; did you mean 'green'? (kinds: red, green)"},
         {"{kind: [red]}", COT_INVALID, "x.yaml:1: kind is a list, expected a name"},
         {"{kind: }", COT_INVALID, "x.yaml:1: kind is empty, expected a name"},
         {"{}", COT_INVALID, "x.yaml:1: the top level names no colour, expected {kind: NAME, ...} (kinds: red, green)"},
@@ -251,9 +273,10 @@ static void members_are_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults_come_from_the_table), cmocka_unit_test(every_kind_is_set), cmocka_unit_test(bad_values_are_named),
-        cmocka_unit_test(paths_reach_down),             cmocka_unit_test(short_memory_leaks_nothing),
-        cmocka_unit_test(descriptions_are_short),       cmocka_unit_test(nearest_finds_slips), cmocka_unit_test(members_are_found),
+        cmocka_unit_test(defaults_come_from_the_table), cmocka_unit_test(every_kind_is_set),
+        cmocka_unit_test(bad_values_are_named),         cmocka_unit_test(paths_reach_down),
+        cmocka_unit_test(short_memory_leaks_nothing),   cmocka_unit_test(descriptions_are_short),
+        cmocka_unit_test(nearest_finds_slips),          cmocka_unit_test(members_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,8 +85,10 @@ static void check_table(const char *where, const cot_option *options)
             if (strcmp(other->name, o->name) == 0) fail_msg("%s: option %s stands there twice", where, o->name);
         if (strcmp(o->name, "kind") == 0) fail_msg("%s: an option may not be called kind", where);
         const bool number = o->kind == COT_OPTION_KIND_INT || o->kind == COT_OPTION_KIND_DOUBLE;
-        if (number && !(o->min <= o->number && o->number <= o->max)) fail_msg("%s: default of %s is out of range", where, o->name);
-        if (o->kind == COT_OPTION_KIND_INT && floor(o->number) != o->number) fail_msg("%s: %s is not whole", where, o->name);
+        if (number && !(o->min <= o->number && o->number <= o->max))
+            fail_msg("%s: default of %s is out of range", where, o->name);
+        if (o->kind == COT_OPTION_KIND_INT && floor(o->number) != o->number)
+            fail_msg("%s: %s is not whole", where, o->name);
         if (o->kind == COT_OPTION_KIND_CHOICE && !(o->number >= 0 && o->number < (double)count_choices(o->text)))
             fail_msg("%s: default of %s is none of its choices", where, o->name);
     }
@@ -95,8 +97,9 @@ static void check_table(const char *where, const cot_option *options)
 static void option_tables_are_sound(void **state)
 {
     (void)state;
-    static const cot_family_at families[] = {cot_router_at, cot_experts_at, cot_balance_at, cot_feed_forward_at, cot_mixer_at,
-                                             cot_model_at, cot_objective_at, cot_optimizer_at, cot_schedule_at, cot_data_kind_at};
+    static const cot_family_at families[] = {cot_router_at,   cot_experts_at,  cot_balance_at,   cot_feed_forward_at,
+                                             cot_mixer_at,    cot_model_at,    cot_objective_at, cot_optimizer_at,
+                                             cot_schedule_at, cot_data_kind_at};
     const cot_member *member;
     for (size_t f = 0; f < sizeof families / sizeof *families; f++)
         for (size_t i = 0; (member = families[f](i)) != NULL; i++) check_table(member->name, member->options);

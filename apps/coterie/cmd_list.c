@@ -232,8 +232,8 @@ const cli_command command_list = {
     .summary = "shows what there is: routers, experts, balance rules, optimizers, recipes ...",
     .arguments = "[FAMILY [NAME]]",
     .details = "Without arguments: every family with its members. With a family: its members, where they come from, "
-               "and what they are. With a member: its options, their defaults and what is allowed, as recipes and --set "
-               "take them.",
+               "and what they are. With a member: its options, their defaults and what is allowed, as recipes and "
+               "--set take them.",
     .examples = "coterie list\teverything\n"
                 "coterie list routers\tall routers with their papers\n"
                 "coterie list routers top_k\twhat can be set in the router top_k\n"

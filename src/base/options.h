@@ -22,8 +22,8 @@ typedef struct {
     const char     *help;
 } cot_option;
 
-/* Field types: INT int64_t, DOUBLE double, BOOL bool, CHOICE int32_t (index into the choices), STRING char * (owned by the
- * state, freed by cot_options_release), NODE const cot_config * (borrowed subtree, NULL when absent). */
+/* Field types: INT int64_t, DOUBLE double, BOOL bool, CHOICE int32_t (index into the choices), STRING char * (owned by
+ * the state, freed by cot_options_release), NODE const cot_config * (borrowed subtree, NULL when absent). */
 #define COT_OPTION_INT(type, field, value, lo, hi, help_) \
     {.name = #field, .kind = COT_OPTION_KIND_INT, .offset = offsetof(type, field), \
      .number = (value), .min = (lo), .max = (hi), .help = (help_)}
@@ -42,14 +42,14 @@ typedef struct {
     {.name = #field, .kind = COT_OPTION_KIND_NODE, .offset = offsetof(type, field), .help = (help_)}
 #define COT_OPTION_END {.name = NULL}
 
-/* Fills `state` from the table's defaults, then from `config` (a map, or NULL for defaults only). Key `kind` is skipped.
- * An unknown key, a wrong type or a value out of range fails with file, line, key and what was expected; an unknown key
+/* Fills `state` from the table's defaults, then from `config` (a map, or NULL for defaults only). Key `kind` is
+ * skipped. An unknown key, a wrong type or a value out of range fails with file, line, key and what was expected; an unknown key
  * also names the nearest right one. Strings set before a failure are released. */
 cot_status cot_options_apply(const cot_option *options, void *state, const cot_config *config);
 void       cot_options_release(const cot_option *options, void *state);  /* frees strings */
 
-/* For people: the default ("0.01", "all"), and what is allowed ("a whole number from 1 to 64", "one of all, chosen"). Both
- * write at most `bytes`, NUL included; a string without default gives "". */
+/* For people: the default ("0.01", "all"), and what is allowed ("a whole number from 1 to 64", "one of all, chosen").
+ * Both write at most `bytes`, NUL included; a string without default gives "". */
 void cot_option_describe_default(const cot_option *option, char *out, size_t bytes);
 void cot_option_describe_range(const cot_option *option, char *out, size_t bytes);
 

@@ -26,13 +26,15 @@ typedef struct {
     cot_plot_layer *layer;                /**< [layers]: rows are equal stretches of the run, at most 256 of them */
 } cot_plot_run;
 
-/** What an evaluation says about each source of text. */
+/** What an evaluation says about each source of text that had any. */
 typedef struct {
     size_t          sources;
-    char          **name;    /**< [sources] */
+    char          **name;             /**< [sources] */
     size_t          layers;
-    cot_plot_layer *layer;   /**< [layers]: rows are the sources */
-} cot_plot_sources;
+    cot_plot_layer *layer;            /**< [layers]: rows are the sources */
+    int             yardstick_order;  /**< of the best Kneser-Ney model over the same tokens, 0: none was measured */
+    double          yardstick_loss;   /**< its nats per token */
+} cot_plot_evaluation;
 
 /**
  * Reads `metrics.jsonl`. Where a resumed run logged steps anew, the later lines count. A last line that is still being
@@ -49,22 +51,25 @@ COT_API void       cot_plot_run_destroy(cot_plot_run *run);  /**< Accepts NULL. 
  *
  * Errors   COT_IO; COT_FORMAT with the place of what was not expected.
  */
-COT_API cot_status cot_plot_sources_read(const char *path, cot_plot_sources **out);
-COT_API void       cot_plot_sources_destroy(cot_plot_sources *sources);  /**< Accepts NULL. */
+COT_API cot_status cot_plot_evaluation_read(const char *path, cot_plot_evaluation **out);
+COT_API void       cot_plot_evaluation_destroy(cot_plot_evaluation *evaluation);  /**< Accepts NULL. */
 
 enum {
-    COT_PLOT_CURVE = 1,    /**< training and validation loss over tokens; needs `run` */
-    COT_PLOT_LOAD = 2,     /**< share of the experts over time, per layer; needs `run` with sparse layers */
-    COT_PLOT_SOURCES = 4   /**< share of the experts per source of text, per layer; needs `sources` with such layers */
+    COT_PLOT_CURVE = 1,   /**< training and validation loss over tokens, and the yardstick; needs `run` */
+    COT_PLOT_LOAD = 2,    /**< share of the experts over time, per layer; needs `run` with sparse layers */
+    COT_PLOT_SOURCES = 4  /**< share of the experts by source, per layer; needs `evaluation` with such layers */
 };
 
 /** A picture: the parts of `parts`, one below the other. */
 typedef struct {
-    const char             *title;    /**< above everything, NULL: none; UTF-8 */
-    const cot_plot_run     *run;      /**< or NULL */
-    const cot_plot_sources *sources;  /**< or NULL */
-    unsigned                parts;    /**< sum of COT_PLOT_... */
+    const char                *title;       /**< above everything, NULL: none; UTF-8 */
+    const cot_plot_run        *run;         /**< or NULL */
+    const cot_plot_evaluation *evaluation;  /**< or NULL */
+    unsigned                   parts;       /**< sum of COT_PLOT_... */
 } cot_plot;
+
+/** The parts that these data have something for. */
+COT_API unsigned cot_plot_parts(const cot_plot_run *run, const cot_plot_evaluation *evaluation);
 
 /**
  * The gnuplot script that draws a picture, numbers included. It writes to `path`, whose ending (.png, .svg, .pdf) picks

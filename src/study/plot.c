@@ -85,6 +85,15 @@ static void put_page(cot_plot_page *page, const cot_plot *plot, const char *path
     fputs("unset multiplot\nunset output\n", page->out);
 }
 
+unsigned cot_plot_parts(const cot_plot_run *run, const cot_plot_evaluation *evaluation)
+{
+    unsigned parts = 0;
+    if (run) parts |= COT_PLOT_CURVE;
+    if (run && run->layers > 0 && run->steps > 0) parts |= COT_PLOT_LOAD;
+    if (evaluation && evaluation->layers > 0 && evaluation->sources > 0) parts |= COT_PLOT_SOURCES;
+    return parts;
+}
+
 static cot_status check(const cot_plot *plot, const char *path)
 {
     const unsigned all = COT_PLOT_CURVE | COT_PLOT_LOAD | COT_PLOT_SOURCES;
@@ -95,9 +104,9 @@ static cot_status check(const cot_plot *plot, const char *path)
         return cot_fail(COT_INVALID, "%s: no such parts of a picture: %#x", path, plot->parts);
     if (plot->parts & (COT_PLOT_CURVE | COT_PLOT_LOAD) && !plot->run)
         return cot_fail(COT_INVALID, "%s: no run's metrics to draw a learning curve and the experts' load from", path);
-    if (plot->parts & COT_PLOT_LOAD && (plot->run->layers == 0 || plot->run->steps == 0))
+    if (plot->parts & COT_PLOT_LOAD && !(cot_plot_parts(plot->run, NULL) & COT_PLOT_LOAD))
         return cot_fail(COT_INVALID, "%s: this run has no sparse layers, so there is no load of experts to draw", path);
-    if (plot->parts & COT_PLOT_SOURCES && (!plot->sources || plot->sources->layers == 0 || plot->sources->sources == 0))
+    if (plot->parts & COT_PLOT_SOURCES && !(cot_plot_parts(NULL, plot->evaluation) & COT_PLOT_SOURCES))
         return cot_fail(COT_INVALID, "%s: no evaluation of sparse layers by source to draw", path);
     if (page_height(plot) > MOST_HEIGHT)
         return cot_fail(COT_INVALID, "%s: %.0f pixels high, more than %.0f; draw fewer parts", path, page_height(plot),

@@ -1,6 +1,6 @@
 /* The learning curve: the training loss as logged (pale) and smoothed, the validation loss as points, over tokens.
  * The first steps fall from ln(vocabulary) and would leave no height for the rest: the axis goes to the loss after 5 %
- * of the run. */
+ * of the run. A broken line is the yardstick: what counting alone reaches on the validation text. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -93,6 +93,11 @@ static void put_validation(FILE *out, const cot_plot_run *run, double from, rang
     fputs("EOD\n", out);
 }
 
+static bool has_yardstick(const cot_plot *plot)
+{
+    return plot->evaluation && plot->evaluation->yardstick_order > 0 && isfinite(plot->evaluation->yardstick_loss);
+}
+
 typedef struct {
     double left, top, right, bottom;
     double x_hi;
@@ -104,36 +109,66 @@ static double y_pixel(const area *a, double loss)
     return a->bottom - (loss - a->y.lo) / (a->y.hi - a->y.lo) * (a->bottom - a->top);
 }
 
-/* Names the lines where they end, apart enough to read. */
-static void name_lines(cot_plot_page *page, const cot_plot_run *run, const area *a, double train)
+/* What stands at the right end of a line: its name and last value, and a note below. */
+typedef struct {
+    double      y;  /* pixels, of the name's middle */
+    char        name[48], note[48];
+    const char *color;
+} line_name;
+
+static double name_height(const line_name *n) { return n->note[0] ? 36 : 20; }
+
+static int compare_names(const void *a, const void *b)
 {
+    const line_name *const p = a, *const q = b;
+    return (p->y > q->y) - (p->y < q->y);
+}
+
+/* Moves names apart, downwards, and then up again from the foot of the plot, so that all can be read. */
+static void spread_names(line_name *names, size_t count, double bottom)
+{
+    qsort(names, count, sizeof *names, compare_names);
+    for (size_t i = 1; i < count; i++) names[i].y = fmax(names[i].y, names[i - 1].y + name_height(&names[i - 1]));
+    double lowest = bottom + 20;
+    for (size_t i = count; i-- > 0; lowest = names[i].y) names[i].y = fmin(names[i].y, lowest - name_height(&names[i]));
+}
+
+static size_t collect_names(const cot_plot *plot, const area *a, double train, line_name names[3])
+{
+    const cot_plot_run *const run = plot->run;
     const size_t last = run->validations;
-    const double valid = last ? run->valid_loss[last - 1] : NAN, bits = last ? run->valid_bits_per_byte[last - 1] : NAN;
-    const double note = isfinite(bits) ? 16 : 0;
-    double       train_y = y_pixel(a, train), valid_y = y_pixel(a, valid);
-    if (isfinite(train_y) && isfinite(valid_y)) {  /* the validation's block is 16 + note high, from valid_y - 8 on */
-        const double apart = valid_y <= train_y ? 18 + note : 18;
-        const double short_of = apart - fabs(valid_y - train_y);
-        const double side = valid_y <= train_y ? -1 : 1;
-        if (short_of > 0) {
-            valid_y += side * short_of / 2;
-            train_y -= side * short_of / 2;
-        }
+    size_t       count = 0;
+    if (isfinite(train)) {
+        names[count] = (line_name){.y = y_pixel(a, train), .color = COT_PLOT_BLUE};
+        snprintf(names[count++].name, sizeof names->name, "training %.3f", train);
     }
-    char           text[64];
-    cot_plot_style style = {.align = COT_PLOT_LEFT, .size = 9.5, .color = COT_PLOT_BLUE, .bold = true};
-    if (isfinite(train_y)) {
-        snprintf(text, sizeof text, "training %.3f", train);
-        cot_plot_text(page, a->right + 12, fmin(train_y, a->bottom), style, text);
+    if (last && isfinite(run->valid_loss[last - 1])) {
+        line_name *const n = &names[count++];
+        *n = (line_name){.y = y_pixel(a, run->valid_loss[last - 1]), .color = COT_PLOT_RUST};
+        snprintf(n->name, sizeof n->name, "validation %.3f", run->valid_loss[last - 1]);
+        const double bits = run->valid_bits_per_byte[last - 1];
+        if (isfinite(bits)) snprintf(n->note, sizeof n->note, "%.3f bits per byte", bits);
     }
-    if (!isfinite(valid_y)) return;
-    style.color = COT_PLOT_RUST;
-    snprintf(text, sizeof text, "validation %.3f", valid);
-    cot_plot_text(page, a->right + 12, fmin(valid_y, a->bottom), style, text);
-    if (!isfinite(bits)) return;
-    snprintf(text, sizeof text, "%.3f bits per byte", bits);
-    cot_plot_text(page, a->right + 12, fmin(valid_y, a->bottom) + note,
-                  (cot_plot_style){.align = COT_PLOT_LEFT, .size = 9, .color = COT_PLOT_GREY}, text);
+    if (has_yardstick(plot)) {
+        line_name *const n = &names[count++];
+        *n = (line_name){.y = y_pixel(a, plot->evaluation->yardstick_loss), .color = COT_PLOT_GREY};
+        snprintf(n->name, sizeof n->name, "Kneser-Ney %.3f", plot->evaluation->yardstick_loss);
+        snprintf(n->note, sizeof n->note, "n-grams of order %d", plot->evaluation->yardstick_order);
+    }
+    return count;
+}
+
+static void name_lines(cot_plot_page *page, const cot_plot *plot, const area *a, double train)
+{
+    const cot_plot_style quiet = {.align = COT_PLOT_LEFT, .size = 9, .color = COT_PLOT_GREY};
+    line_name    names[3];
+    const size_t count = collect_names(plot, a, train, names);
+    spread_names(names, count, a->bottom);
+    for (size_t i = 0; i < count; i++) {
+        const cot_plot_style style = {.align = COT_PLOT_LEFT, .size = 9.5, .color = names[i].color, .bold = true};
+        cot_plot_text(page, a->right + 12, names[i].y, style, names[i].name);
+        if (names[i].note[0]) cot_plot_text(page, a->right + 12, names[i].y + 16, quiet, names[i].note);
+    }
 }
 
 static void put_axes(cot_plot_page *page, const area *a)
@@ -178,13 +213,19 @@ void cot_plot_curve_draw(cot_plot_page *page, const cot_plot *plot, double top)
     put_raw(page->out, run);
     const double train = put_smoothed(page->out, run, &y);
     put_validation(page->out, run, run->steps ? run->tokens[run->steps / 20] : 0, &y);
+    if (has_yardstick(plot)) range_add(&y, plot->evaluation->yardstick_loss);
     const area a = make_area(page, run, top, y);
 
     cot_plot_heading(page, top, "Learning curve",
                      run->validations ? "training loss as logged and smoothed; loss on text held back for validation"
                                       : "training loss as logged and smoothed");
     put_axes(page, &a);
-    name_lines(page, run, &a, train);
+    name_lines(page, plot, &a, train);
+    if (has_yardstick(plot))
+        fprintf(page->out,
+                "set arrow from graph 0, first %.6g to graph 1, first %.6g nohead linewidth 1.2 dashtype (8, 6) "
+                "linecolor rgb '" COT_PLOT_GREY "'\n",
+                plot->evaluation->yardstick_loss, plot->evaluation->yardstick_loss);
     fprintf(page->out,
             "plot \\\n"
             "  $training using 1:2 with lines linewidth 0.8 linecolor rgb '" COT_PLOT_PALE "', \\\n"

@@ -26,7 +26,7 @@ typedef struct {
 } cot_plot_style;
 
 /* Room at the right of all plots, for names and scales. */
-#define COT_PLOT_RIGHT_MARGIN 142.0
+#define COT_PLOT_RIGHT_MARGIN 148.0
 
 /* Colours shared by all parts. */
 #define COT_PLOT_INK   "#2b2f36"  /* titles */

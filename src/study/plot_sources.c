@@ -15,15 +15,15 @@ static const char *const sequential[] = {"#f5f7f9", "#cfdfeb", "#8fb5d3", "#4f86
 
 static double row_height(const cot_plot *plot)
 {
-    const size_t rows = plot->sources->sources;
+    const size_t rows = plot->evaluation->sources;
     return rows <= 12 ? 26 : rows <= 40 ? 18 : 12;
 }
 
-static double panel_height(const cot_plot *plot) { return row_height(plot) * (double)plot->sources->sources; }
+static double panel_height(const cot_plot *plot) { return row_height(plot) * (double)plot->evaluation->sources; }
 
 double cot_plot_sources_height(const cot_plot *plot)
 {
-    const double layers = (double)plot->sources->layers;
+    const double layers = (double)plot->evaluation->layers;
     return HEAD + layers * (TITLE + panel_height(plot) + NUMBERS) + (layers - 1) * GAP + FOOT;
 }
 
@@ -75,7 +75,7 @@ static void short_name(const char *name, char *out, size_t size)
     out[bytes] = '\0';
 }
 
-static double name_width(const cot_plot_sources *s)
+static double name_width(const cot_plot_evaluation *s)
 {
     size_t longest = 4;
     for (size_t i = 0; i < s->sources; i++) {
@@ -120,7 +120,7 @@ static void put_numbers(cot_plot_page *page, const cot_plot_layer *layer, const 
 static void put_panel(cot_plot_page *page, const cot_plot *plot, size_t index, double top, double highest,
                       const place *places)
 {
-    const cot_plot_sources *const s = plot->sources;
+    const cot_plot_evaluation *const s = plot->evaluation;
     const cot_plot_layer *const   layer = &s->layer[index];
     const double row = row_height(plot), bottom = top + panel_height(plot);
     const double left = 24 + name_width(s) + 12, right = page->width - COT_PLOT_RIGHT_MARGIN;
@@ -160,7 +160,7 @@ static void put_key(cot_plot_page *page, double top, double height, double highe
     cot_plot_key(page, top, height, ticks);
 }
 
-static double highest_share(const cot_plot_sources *s)
+static double highest_share(const cot_plot_evaluation *s)
 {
     double highest = 0;
     for (size_t i = 0; i < s->layers; i++)
@@ -171,7 +171,7 @@ static double highest_share(const cot_plot_sources *s)
 
 void cot_plot_sources_draw(cot_plot_page *page, const cot_plot *plot, double top)
 {
-    const cot_plot_sources *const s = plot->sources;
+    const cot_plot_evaluation *const s = plot->evaluation;
     const double highest = highest_share(s);
     cot_plot_heading(page, top, "Which expert takes which text",
                      "percent of a source's assignments that each expert took; experts of one source stand together");

@@ -173,23 +173,28 @@ static void bad_metrics(void **state)
 static const char evaluation[] =
     "{\"loss\":2.5,\"sources\":["
     "{\"name\":\"drama\",\"loss\":2,\"layers\":[{\"layer\":1,\"load\":[0.625,0.375,0]},{\"layer\":3,\"load\":[0,1]}]},"
+    "{\"name\":\"empty\",\"tokens\":0,\"layers\":[]},"
     "{\"name\":\"it's `x` 50%d\",\"loss\":3,"
     "\"layers\":[{\"layer\":1,\"load\":[0.125,0.125,0.75]},{\"layer\":3,\"load\":[0.5,0.5]}]}],"
-    "\"layers\":[]}";
+    "\"layers\":[],\"yardstick\":{\"orders\":["
+    "{\"order\":1,\"loss\":5},{\"order\":2,\"loss\":3.125},{\"order\":3,\"loss\":3.5}]}}";
 
 static void reads_evaluation(void **state)
 {
     (void)state;
-    cot_plot_sources *s = NULL;
-    assert_int_equal(cot_plot_sources_read(write_file("eval.json", evaluation), &s), COT_OK);
+    cot_plot_evaluation *s = NULL;
+    assert_int_equal(cot_plot_evaluation_read(write_file("eval.json", evaluation), &s), COT_OK);
     assert_int_equal(s->sources, 2);
     assert_string_equal(s->name[0], "drama");
+    assert_string_equal(s->name[1], "it's `x` 50%d");
     assert_int_equal(s->layers, 2);
     assert_int_equal(s->layer[1].layer, 3);
     assert_int_equal(s->layer[0].rows, 2);
     assert_int_equal(s->layer[0].experts, 3);
     assert_true(s->layer[0].load[5] == 0.75 && s->layer[1].load[2] == 0.5);
-    cot_plot_sources_destroy(s);
+    assert_int_equal(s->yardstick_order, 2);
+    assert_true(s->yardstick_loss == 3.125);
+    cot_plot_evaluation_destroy(s);
 }
 
 static void bad_evaluations(void **state)
@@ -208,10 +213,10 @@ static void bad_evaluations(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *const path = write_file("bad.json", cases[i][0]);
         char              want[400];
-        cot_plot_sources *s = NULL;
+        cot_plot_evaluation *s = NULL;
         const int64_t     blocks = cot_memory_blocks();
         snprintf(want, sizeof want, "%s%s", path, cases[i][1]);
-        assert_int_equal(cot_plot_sources_read(path, &s), COT_FORMAT);
+        assert_int_equal(cot_plot_evaluation_read(path, &s), COT_FORMAT);
         assert_null(s);
         assert_string_equal(cot_last_error(), want);
         assert_int_equal(cot_memory_blocks(), blocks);
@@ -221,17 +226,17 @@ static void bad_evaluations(void **state)
 /* ---- scripts ---- */
 
 typedef struct {
-    cot_plot_run     *run;
-    cot_plot_sources *sources;
-    cot_plot          plot;
+    cot_plot_run        *run;
+    cot_plot_evaluation *evaluation;
+    cot_plot             plot;
 } example;
 
 static example example_make(void)
 {
     example e = {0};
     assert_int_equal(cot_plot_run_read(write_file("m.jsonl", metrics), &e.run), COT_OK);
-    assert_int_equal(cot_plot_sources_read(write_file("eval.json", evaluation), &e.sources), COT_OK);
-    e.plot = (cot_plot){.title = "a_run^2", .run = e.run, .sources = e.sources,
+    assert_int_equal(cot_plot_evaluation_read(write_file("eval.json", evaluation), &e.evaluation), COT_OK);
+    e.plot = (cot_plot){.title = "a_run^2", .run = e.run, .evaluation = e.evaluation,
                         .parts = COT_PLOT_CURVE | COT_PLOT_LOAD | COT_PLOT_SOURCES};
     return e;
 }
@@ -239,7 +244,7 @@ static example example_make(void)
 static void example_free(example *e)
 {
     cot_plot_run_destroy(e->run);
-    cot_plot_sources_destroy(e->sources);
+    cot_plot_evaluation_destroy(e->evaluation);
 }
 
 #define assert_holds(text, part) assert_non_null(strstr(text, part))
@@ -257,6 +262,7 @@ static void script_content(void **state)
     assert_holds(text, "$validation << EOD\n200 3.25\nEOD");
     assert_holds(text, "'{/:Bold validation 3.250}'");
     assert_holds(text, "2.500 bits per byte");
+    assert_holds(text, "'{/:Bold Kneser-Ney 3.125}'");
     /* Loads times 3 experts, experts downwards. */
     assert_holds(text, "$load0 << EOD\n1.5 3 0.75\n0.75 0 1.5\n0.75 0 0.75\nEOD");
     assert_holds(text, "set cbrange [0:2]");
@@ -309,6 +315,9 @@ static void bad_requests(void **state)
     (void)state;
     example e = example_make();
     char   *text = (char *)&text;
+    assert_int_equal(cot_plot_parts(e.run, e.evaluation), COT_PLOT_CURVE | COT_PLOT_LOAD | COT_PLOT_SOURCES);
+    assert_int_equal(cot_plot_parts(e.run, NULL), COT_PLOT_CURVE | COT_PLOT_LOAD);
+    assert_int_equal(cot_plot_parts(NULL, NULL), 0);
     assert_int_equal(cot_plot_script(&e.plot, "a.jpg", &text), COT_INVALID);
     assert_string_equal(cot_last_error(), "'a.jpg': a picture's name ends in .png, .svg or .pdf");
     assert_null(text);
@@ -320,7 +329,7 @@ static void bad_requests(void **state)
     e.plot.parts = 8;
     assert_int_equal(cot_plot_script(&e.plot, "a.png", &text), COT_INVALID);
     e.plot.parts = COT_PLOT_SOURCES;
-    e.plot.sources = NULL;
+    e.plot.evaluation = NULL;
     assert_int_equal(cot_plot_script(&e.plot, "a.png", &text), COT_INVALID);
     e.plot.parts = COT_PLOT_LOAD;
     cot_plot_run dense = *e.run;
@@ -406,14 +415,14 @@ static void memory_short(void **state)
     const char *const path = write_file("m.jsonl", metrics), *const eval = write_file("eval.json", evaluation);
     const int64_t     blocks = cot_memory_blocks();
     for (int64_t n = 1;; n++) {
-        cot_plot_run     *run = NULL;
-        cot_plot_sources *sources = NULL;
+        cot_plot_run        *run = NULL;
+        cot_plot_evaluation *evaluated = NULL;
         cot_memory_fail_after(n);
         cot_status status = cot_plot_run_read(path, &run);
-        if (status == COT_OK) status = cot_plot_sources_read(eval, &sources);
+        if (status == COT_OK) status = cot_plot_evaluation_read(eval, &evaluated);
         cot_memory_fail_after(0);
         cot_plot_run_destroy(run);
-        cot_plot_sources_destroy(sources);
+        cot_plot_evaluation_destroy(evaluated);
         assert_int_equal(cot_memory_blocks(), blocks);
         if (status == COT_OK) break;
         assert_int_equal(status, COT_OUT_OF_MEMORY);

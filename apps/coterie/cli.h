@@ -42,7 +42,7 @@ typedef struct cli_command {
     int         min_positional, max_positional;  /* max -1 = any number */
     const cli_option *options;                   /* (optional) */
     int (*run)(const cli_args *args);
-    const struct cli_command *const *subcommands;  /* (optional) NULL-ended; picked by the first argument, run is NULL */
+    const struct cli_command *const *subcommands; /* (optional) NULL-ended; the first argument picks, run is NULL */
 } cli_command;
 
 /* ---- arguments; asking for an option that is not in the table is a bug ---- */

@@ -43,8 +43,8 @@ typedef struct {
 #define COT_OPTION_END {.name = NULL}
 
 /* Fills `state` from the table's defaults, then from `config` (a map, or NULL for defaults only). Key `kind` is
- * skipped. An unknown key, a wrong type or a value out of range fails with file, line, key and what was expected; an unknown key
- * also names the nearest right one. Strings set before a failure are released. */
+ * skipped. An unknown key, a wrong type or a value out of range fails with file, line, key and what was expected; an
+ * unknown key also names the nearest right one. Strings set before a failure are released. */
 cot_status cot_options_apply(const cot_option *options, void *state, const cot_config *config);
 void       cot_options_release(const cot_option *options, void *state);  /* frees strings */
 

@@ -71,13 +71,13 @@ static void write_pace(const progress *p, double done, char *out, size_t bytes)
     char number[32], left[32];
     size_t used = 0;
     out[0] = '\0';
-    if (p->unit && rate > 0) {
-        format_count(rate, number, sizeof number);
-        used = (size_t)snprintf(out, bytes, "  %s %s/s", number, p->unit);
-    }
-    if (p->total > 0 && rate > 0 && seconds > 1 && used < bytes) {
+    if (p->total > 0 && rate > 0 && seconds > 1) {
         format_duration((p->total - done) / rate, left, sizeof left);
-        snprintf(out + used, bytes - used, "  %s left", left);
+        used = (size_t)snprintf(out, bytes, "  %s left", left);
+    }
+    if (p->unit && rate > 0 && used < bytes) {
+        format_count(rate, number, sizeof number);
+        snprintf(out + used, bytes - used, "  %s %s/s", number, p->unit);
     }
 }
 
@@ -88,8 +88,9 @@ static void write_line(const progress *p, double done, const char *note, char *o
     if (p->total > 0 && p->terminal) write_bar(share, bar, sizeof bar);
     if (p->total > 0) snprintf(percent, sizeof percent, "%3.0f %%", floor(100 * share));
     write_pace(p, done, pace, sizeof pace);
-    snprintf(out, bytes, "%s %s%s%s%s%s%s", p->what, bar, *bar ? " " : "", percent, note && *note ? "  " : "",
-             note ? note : "", pace);
+    /* The note last: it is what a narrow terminal cuts. */
+    snprintf(out, bytes, "%s %s%s%s%s%s%s", p->what, bar, *bar ? " " : "", percent, pace, note && *note ? "  " : "",
+             note ? note : "");
 }
 
 void progress_update(progress *p, double done, const char *note)

@@ -14,7 +14,7 @@ static cot_cpu_level detect(void)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c")) return COT_CPU_REF;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return COT_CPU_REF;
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl")) return COT_CPU_AVX2;
     return __builtin_cpu_supports("avx512bf16") ? COT_CPU_AVX512BF16 : COT_CPU_AVX512;

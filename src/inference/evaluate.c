@@ -16,7 +16,7 @@ enum { ROWS = 16, LEAST_TOKENS = 4096 };
 
 typedef struct {
     cot_evaluation *evaluation;
-    const int32_t  *source;      /* of the batch's tokens */
+    const cot_batch *batch;
     cot_expert_use *use;         /* [layer_count] */
     int64_t       **by_source;   /* [layer_count] of [sources, experts] */
 } counter;
@@ -28,19 +28,28 @@ static void observe(void *context, int32_t layer, const cot_routing *routing)
         if (c->evaluation->layers[i].layer != layer) continue;
         cot_expert_use_add(&c->use[i], routing);
         for (int64_t a = 0; a < routing->assignments; a++) {
-            const int32_t source = c->source[routing->token[a]];
-            if (source >= 0) c->by_source[i][source * routing->experts + routing->expert[a]]++;
+            const int32_t token = routing->token[a];
+            if (c->batch->targets[token] >= 0) c->by_source[i][c->batch->source[token] * routing->experts + routing->expert[a]]++;
         }
     }
 }
 
+/* Loads count each scored token once; router entropy and drops are means over all that was shown, context and padding included. */
 static void finish_layers(const counter *c)
 {
     cot_evaluation *e = c->evaluation;
     for (int64_t i = 0; i < e->layer_count; i++) {
         cot_layer_use *layer = &e->layers[i];
-        const cot_expert_measures m = cot_expert_use_measure(&c->use[i], layer->load);
-        layer->cv2 = m.cv2, layer->max_vio = m.max_vio, layer->router_entropy = m.router_entropy, layer->drop_fraction = m.drop_fraction;
+        cot_expert_use *use = &c->use[i];
+        const double dropped = use->assignments ? (double)use->dropped / (double)use->assignments : 0;
+        memset(use->count, 0, (size_t)layer->experts * sizeof *use->count);
+        use->assignments = 0;
+        for (int64_t j = 0; j < e->source_count * layer->experts; j++) {
+            use->count[j % layer->experts] += c->by_source[i][j];
+            use->assignments += c->by_source[i][j];
+        }
+        const cot_expert_measures m = cot_expert_use_measure(use, layer->load);
+        layer->cv2 = m.cv2, layer->max_vio = m.max_vio, layer->router_entropy = m.router_entropy, layer->drop_fraction = dropped;
         layer->dead = m.dead;
         for (int32_t s = 0; s < e->source_count; s++) {
             const int64_t *count = c->by_source[i] + s * layer->experts;
@@ -183,7 +192,7 @@ static cot_status score_batches(cot_model *model, cot_windows *windows, cot_tape
         if (batch.used_rows == 0) return COT_OK;
         batch.rows = batch.used_rows;
         cot_tensor *nll = NULL;
-        c->source = batch.source;
+        c->batch = &batch;
         const cot_objective_input in = {.batch = &batch, .token_weight = 1, .observe = observe, .context = c};
         cot_tape_reset(tape, false, false, 0, 0);
         objective->ops->loss(objective->state, tape, model, &in, &nll);

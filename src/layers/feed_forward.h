@@ -5,7 +5,7 @@
 
 #include "base/family.h"
 #include "formats/dialects/dialect.h"
-#include "layers/build.h"
+#include "tensor/build.h"
 #include "routing/routing.h"
 #include "tensor/tape.h"
 

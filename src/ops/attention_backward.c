@@ -152,8 +152,8 @@ static void pass_queries(const backward_call *c, const attention_task *task, int
         for (int32_t query = query0; query < query_end; query += ATTENTION_TILE, slot++) {
             const int32_t n = at_most(query_end - query, ATTENTION_TILE);
             p->kernels->real_rows(n, dim, s->query_grad + slot * (size_t)dim * ATTENTION_TILE * p->real, s->rows);
-            p->kernels->scatter(n, dim, s->rows, p->turns, p->position + query, p->shape.scale, grad_rows(c, query, (kv_head * p->group + g) * dim),
-                                p->row, c->accumulate);
+            p->kernels->scatter(n, dim, s->rows, p->turns, p->position + query, p->shape.scale, NULL,
+                                grad_rows(c, query, (kv_head * p->group + g) * dim), p->row, c->accumulate);
         }
 }
 
@@ -169,8 +169,9 @@ static void run(const backward_call *c, const attention_task *task, int32_t kv_h
     }
     for (int32_t query = task->query; query < task->query_end; query += p->chunk) pass_queries(c, task, kv_head, query, s);
     if (!task->key_grad) return;
-    p->kernels->scatter(n, dim, s->key_grad, p->turns, p->position + task->key, ln_2, grad_rows(c, task->key, key_column), p->row, c->accumulate);
-    p->kernels->scatter(n, dim, s->value_grad, NULL, NULL, 1, grad_rows(c, task->key, value_column), p->row, c->accumulate);
+    p->kernels->scatter(n, dim, s->key_grad, p->turns, p->position + task->key, ln_2, NULL, grad_rows(c, task->key, key_column), p->row,
+                        c->accumulate);
+    p->kernels->scatter(n, dim, s->value_grad, NULL, NULL, 1, NULL, grad_rows(c, task->key, value_column), p->row, c->accumulate);
 }
 
 /* tasks NULL only counts. */

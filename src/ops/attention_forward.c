@@ -15,7 +15,7 @@ typedef struct {
     char *values;            /* [dim][64] act */
     char *scores;            /* [64][64] real */
     char *weights;           /* the same as pairs; in the scores' place where types allow */
-    char *lse;               /* [64] real */
+    char *inverse, *lse;     /* [64] real */
 } forward_space;
 
 static size_t lay_out(const attention_plan *p, char *base, forward_space *s)
@@ -31,6 +31,7 @@ static size_t lay_out(const attention_plan *p, char *base, forward_space *s)
     s->values = attention_carve(base, &used, row * p->act);
     s->scores = attention_carve(base, &used, tile * tile * p->real);
     s->weights = p->act == p->real ? s->scores : attention_carve(base, &used, tile * tile * p->act);
+    s->inverse = attention_carve(base, &used, tile * p->real);
     s->lse = attention_carve(base, &used, tile * p->real);
     return used;
 }
@@ -98,9 +99,9 @@ static void finish_queries(const attention_plan *p, const attention_task *task, 
         for (int32_t query = task->query; query < task->query_end; query += ATTENTION_TILE, slot++) {
             const int32_t n = queries_of(task, query), head = kv_head * p->group + g;
             char *acc = s->acc + slot * (size_t)dim * tile * p->real, *to = out + ((size_t)query * (size_t)width + (size_t)(head * dim)) * p->act;
-            p->kernels->finish(attention_padded(n), dim, acc, s->maximum + slot * tile * p->real, s->sum + slot * tile * p->real, s->lse);
+            p->kernels->finish(n, s->maximum + slot * tile * p->real, s->sum + slot * tile * p->real, s->inverse, s->lse);
             p->kernels->real_rows(n, dim, acc, s->rows);
-            p->kernels->scatter(n, dim, s->rows, NULL, NULL, 1, to, width, false);
+            p->kernels->scatter(n, dim, s->rows, NULL, NULL, 1, s->inverse, to, width, false);
             if (lse) memcpy(lse + ((size_t)head * (size_t)p->tokens + (size_t)query) * p->real, s->lse, (size_t)n * p->real);
         }
 }

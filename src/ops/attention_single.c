@@ -67,6 +67,6 @@ void cot_attention_single(cot_tape *tape, const attention_plan *p, void *out)
 #pragma omp parallel for num_threads(worth ? cot_threads() : 1) schedule(static)
     for (int32_t job = 0; job < jobs; job++) pass_range(p, &s, job / kv_heads, job % kv_heads);
     for (int32_t h = 0; h < heads; h++) put_together(p, &s, h);
-    p->kernels->scatter(1, heads * dim, s.acc, NULL, NULL, 1, out, heads * dim, false);
+    p->kernels->scatter(1, heads * dim, s.acc, NULL, NULL, 1, NULL, out, heads * dim, false);
     cot_tape_scratch_release(tape, mark);
 }

@@ -6,7 +6,7 @@
 #define COT_ROUTERS_ROUTER_H
 
 #include "base/family.h"
-#include "layers/build.h"
+#include "tensor/build.h"
 #include "routing/routing.h"
 #include "tensor/tape.h"
 

@@ -39,9 +39,9 @@ typedef struct {
      * (a, b) -> (a cos - b sin, b cos + a sin). Rows n .. padded - 1 are zeroed. */
     void (*gather)(int32_t n, int32_t padded, int32_t dim, const void *x, int64_t stride, const void *turns, const int32_t *position,
                    double factor, void *rows);
-    /* x[i * stride ...] (+)= factor * turned back(rows[i]); rows [n][dim] real, spent. */
-    void (*scatter)(int32_t n, int32_t dim, void *rows, const void *turns, const int32_t *position, double factor,
-                    void *x, int64_t stride, bool accumulate);
+    /* x[i * stride ...] (+)= factor * factors[i] * turned back(rows[i]); rows [n][dim] real; factors [n] real, NULL = all 1. */
+    void (*scatter)(int32_t n, int32_t dim, const void *rows, const void *turns, const int32_t *position, double factor,
+                    const void *factors, void *x, int64_t stride, bool accumulate);
 
     void (*columns)(int32_t n, int32_t dim, const void *rows, void *columns);       /* n a multiple of 16 */
     void (*column_pairs)(int32_t n, int32_t dim, const void *rows, void *pairs);    /* columns as operand b, dim counting as k */
@@ -51,8 +51,8 @@ typedef struct {
     /* Goes on with a softmax: weights = 2^(score - maximum) as pairs (in modes other than bf16 they may replace the scores),
      * maximum and sum [lanes] real kept up; acc [dim][64] real shrinks to the new maximum. Hides what the strip hides. */
     void (*softmax)(const cot_attention_strip *strip, int32_t dim, void *scores, void *weights, void *maximum, void *sum, void *acc);
-    /* acc /= sum, and lse [lanes] real = maximum + log2(sum). */
-    void (*finish)(int32_t lanes, int32_t dim, void *acc, const void *maximum, const void *sum, void *lse);
+    /* inverse = 1 / sum and lse = maximum + log2(sum), all [lanes] real. */
+    void (*finish)(int32_t lanes, const void *maximum, const void *sum, void *inverse, void *lse);
 
     /* delta[i] = sum over d of out[i, d] * grad[i, d] for i < n; both act with rows of the same stride; delta real. */
     void (*delta)(int32_t n, int32_t dim, const void *out, const void *grad, int64_t stride, void *delta);

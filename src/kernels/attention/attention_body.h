@@ -20,6 +20,26 @@
 #define TILE COT_ATTENTION_TILE
 #define STRIP COT_ATTENTION_STRIP
 
+/* Rounding to bf16 in fewer steps than STORE takes: NaNs that arithmetic makes stay NaN, the case of other NaNs is left out. Weights
+ * and their gradients round ties away from zero, what leaves the operation to even. */
+#if COT_IS_BF16
+static inline uint32_t K(bits_of)(real value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static inline uint32_t K(rounded)(real value) { return K(bits_of)(value) + 0x8000u; }  /* in the upper half */
+static inline act K(narrow)(real value)
+{
+    const uint32_t bits = K(bits_of)(value);
+    return (act)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+#else
+static inline act K(narrow)(real value) { return value; }
+#endif
+
 /* ---- rotary positions: [su2021roformer], half-split pairs ---- */
 
 /* Angles are sums of a coarse and a fine one, so that a position costs a complex product and not a sine. */
@@ -48,6 +68,13 @@ static void K(attention_turns)(int32_t first, int32_t n, int32_t dim, double the
     }
 }
 
+/* Rows of a head lie thousands of bytes apart, where the processor does not see them coming. */
+static inline void K(prefetch)(int32_t dim, const act *row, int64_t stride)
+{
+    enum { AHEAD = 8, LINE = 64 / sizeof(act) };
+    for (int32_t j = 0; j < dim; j += LINE) __builtin_prefetch(row + AHEAD * stride + j);
+}
+
 static void K(attention_gather)(int32_t n, int32_t padded, int32_t dim, const void *x_, int64_t stride, const void *turns, const int32_t *position,
                                 double factor_, void *rows)
 {
@@ -56,57 +83,56 @@ static void K(attention_gather)(int32_t n, int32_t padded, int32_t dim, const vo
     for (int32_t t = 0; t < n; t++) {
         const act *x = (const act *)x_ + t * stride;
         act *row = (act *)rows + (size_t)t * (size_t)dim;
+        K(prefetch)(dim, x, stride);
         if (turns) {
             const real *cosine = (const real *)turns + (size_t)position[t] * (size_t)dim, *sine = cosine + half;
 #pragma omp simd
             for (int32_t j = 0; j < half; j++) {
                 const real a = factor * LOAD(x[j]), b = factor * LOAD(x[half + j]);
-                row[j] = STORE(a * cosine[j] - b * sine[j]);
-                row[half + j] = STORE(b * cosine[j] + a * sine[j]);
+                row[j] = K(narrow)(a * cosine[j] - b * sine[j]);
+                row[half + j] = K(narrow)(b * cosine[j] + a * sine[j]);
             }
         } else if (factor_ == 1) {
             memcpy(row, x, (size_t)dim * sizeof *row);
         } else {
 #pragma omp simd
-            for (int32_t j = 0; j < dim; j++) row[j] = STORE(factor * LOAD(x[j]));
+            for (int32_t j = 0; j < dim; j++) row[j] = K(narrow)(factor * LOAD(x[j]));
         }
     }
     if (padded > n) memset((act *)rows + (size_t)n * (size_t)dim, 0, (size_t)(padded - n) * (size_t)dim * sizeof(act));
 }
 
-/* x (+)= a row of reals. */
-static inline void K(put)(int32_t dim, const real *row, act *x, bool accumulate)
-{
-    if (accumulate) {
-#pragma omp simd
-        for (int32_t j = 0; j < dim; j++) x[j] = STORE(LOAD(x[j]) + row[j]);
-    } else {
-#pragma omp simd
-        for (int32_t j = 0; j < dim; j++) x[j] = STORE(row[j]);
-    }
-}
+/* Inlined with a constant for `accumulate`. */
+static inline void K(put)(bool accumulate, act *x, real value) { *x = K(narrow)(accumulate ? LOAD(*x) + value : value); }
 
-static void K(attention_scatter)(int32_t n, int32_t dim, void *rows, const void *turns, const int32_t *position, double factor_,
-                                 void *x, int64_t stride, bool accumulate)
+static inline void K(scatter)(bool accumulate, int32_t n, int32_t dim, const real *rows, const real *turns, const int32_t *position, double factor_,
+                              const real *factors, act *to, int64_t stride)
 {
     const int32_t half = dim / 2;
-    const real factor = (real)factor_;
     for (int32_t t = 0; t < n; t++) {
-        real *row = (real *)rows + (size_t)t * (size_t)dim;
+        const real *row = rows + (size_t)t * (size_t)dim, factor = factors ? (real)factor_ * factors[t] : (real)factor_;
+        act *x = to + t * stride;
+        K(prefetch)(dim, x, stride);
         if (turns) {
-            const real *cosine = (const real *)turns + (size_t)position[t] * (size_t)dim, *sine = cosine + half;
+            const real *cosine = turns + (size_t)position[t] * (size_t)dim, *sine = cosine + half;
 #pragma omp simd
             for (int32_t j = 0; j < half; j++) {
                 const real a = factor * row[j], b = factor * row[half + j];
-                row[j] = a * cosine[j] + b * sine[j];
-                row[half + j] = b * cosine[j] - a * sine[j];
+                K(put)(accumulate, x + j, a * cosine[j] + b * sine[j]);
+                K(put)(accumulate, x + half + j, b * cosine[j] - a * sine[j]);
             }
-        } else if (factor_ != 1) {
+        } else {
 #pragma omp simd
-            for (int32_t j = 0; j < dim; j++) row[j] *= factor;
+            for (int32_t j = 0; j < dim; j++) K(put)(accumulate, x + j, factor * row[j]);
         }
-        K(put)(dim, row, (act *)x + t * stride, accumulate);
     }
+}
+
+static void K(attention_scatter)(int32_t n, int32_t dim, const void *rows, const void *turns, const int32_t *position, double factor,
+                                 const void *factors, void *x, int64_t stride, bool accumulate)
+{
+    if (accumulate) K(scatter)(true, n, dim, rows, turns, position, factor, factors, x, stride);
+    else K(scatter)(false, n, dim, rows, turns, position, factor, factors, x, stride);
 }
 
 /* ---- layouts ---- */
@@ -157,14 +183,6 @@ static void K(attention_row_pairs)(int32_t n, int32_t dim, const void *rows, voi
     }
 }
 
-/* The upper half holds the number rounded to bf16. NaNs that arithmetic makes stay NaN; the case of other NaNs is left out. */
-static inline uint32_t K(rounded)(real value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits + 0x7fffu + ((bits >> 16) & 1u);
-}
-
 #else
 
 static void K(attention_columns)(int32_t n, int32_t dim, const void *rows, void *columns)
@@ -194,53 +212,63 @@ static void K(hide)(const cot_attention_strip *strip, real *scores)
         }
 }
 
-/* Two keys a turn: in bf16 they make a pair. */
-static void K(attention_softmax)(const cot_attention_strip *strip, int32_t dim, void *scores_, void *weights_, void *maximum_, void *sum_, void *acc_)
+/* Brings the maximum of 16 queries up to date and shrinks what they have summed; while no score exceeds the old one by more than
+ * 2^8 it serves on, as it only keeps the weights within range. */
+static void K(raise)(int32_t keys, int32_t dim, const real *scores, real *maximum, real *sum, real *acc)
 {
-    if (strip->lowest) K(hide)(strip, scores_);
-    for (int32_t c = 0; c < strip->lanes; c += STRIP) {
-        const real *scores = (const real *)scores_ + c;
-        real *maximum = (real *)maximum_ + c, *sum = (real *)sum_ + c, *acc = (real *)acc_ + c;
-        real top[STRIP], total[STRIP], shrink[STRIP];
-        EACH_LANE top[i] = maximum[i];
-        for (int32_t j = 0; j < strip->keys; j++)
-            EACH_LANE top[i] = scores[j * TILE + i] > top[i] ? scores[j * TILE + i] : top[i];
-        EACH_LANE shrink[i] = EXP2(maximum[i] - top[i]);
-        EACH_LANE total[i] = sum[i] * shrink[i];
-        for (int32_t j = 0; j < strip->keys; j += 2) {
-            const real *s = scores + j * TILE;
+    real top[STRIP], shrink[STRIP];
+    int32_t grew = 0;
+    EACH_LANE top[i] = maximum[i];
+    for (int32_t j = 0; j < keys; j++)
+        EACH_LANE top[i] = scores[j * TILE + i] > top[i] ? scores[j * TILE + i] : top[i];
+    for (int i = 0; i < STRIP; i++) grew |= top[i] - maximum[i] > 8;
+    if (!grew) return;
+    EACH_LANE shrink[i] = EXP2(maximum[i] - top[i]);
+    EACH_LANE maximum[i] = top[i];
+    EACH_LANE sum[i] *= shrink[i];
+    for (int32_t d = 0; d < dim; d++) EACH_LANE acc[d * TILE + i] *= shrink[i];
+}
+
+/* Inlined with a number for `lanes`. Two keys a turn: in bf16 they make a pair. */
+static inline void K(weigh)(int32_t lanes, int32_t keys, const real *maximum, const real *scores, void *weights, real *sum)
+{
+    for (int32_t j = 0; j < keys; j += 2) {
+        const real *s = scores + j * TILE;
 #if COT_IS_BF16
-            uint32_t *pair = (uint32_t *)weights_ + j / 2 * TILE + c;
+        uint32_t *pair = (uint32_t *)weights + j / 2 * TILE;
 #else
-            real *weights = (real *)weights_ + j * TILE + c;
+        real *w = (real *)weights + j * TILE;
 #endif
-            EACH_LANE {
-                const real even = EXP2(s[i] - top[i]), odd = EXP2(s[TILE + i] - top[i]);
-                total[i] += even + odd;
+#pragma omp simd
+        for (int32_t i = 0; i < lanes; i++) {
+            const real even = EXP2(s[i] - maximum[i]), odd = EXP2(s[TILE + i] - maximum[i]);
+            sum[i] += even + odd;
 #if COT_IS_BF16
-                pair[i] = K(rounded)(even) >> 16 | (K(rounded)(odd) & 0xffff0000u);
+            pair[i] = K(rounded)(even) >> 16 | (K(rounded)(odd) & 0xffff0000u);
 #else
-                weights[i] = even;
-                weights[TILE + i] = odd;
+            w[i] = even;
+            w[TILE + i] = odd;
 #endif
-            }
         }
-        EACH_LANE maximum[i] = top[i];
-        EACH_LANE sum[i] = total[i];
-        for (int32_t d = 0; d < dim; d++) EACH_LANE acc[d * TILE + i] *= shrink[i];
     }
 }
 
-static void K(attention_finish)(int32_t lanes, int32_t dim, void *acc_, const void *maximum_, const void *sum_, void *lse_)
+static void K(attention_softmax)(const cot_attention_strip *strip, int32_t dim, void *scores, void *weights, void *maximum, void *sum, void *acc)
 {
-    for (int32_t c = 0; c < lanes; c += STRIP) {
-        const real *maximum = (const real *)maximum_ + c, *sum = (const real *)sum_ + c;
-        real *acc = (real *)acc_ + c, *lse = (real *)lse_ + c;
-        real inverse[STRIP];
-        EACH_LANE inverse[i] = 1 / sum[i];
-        for (int i = 0; i < STRIP; i++) lse[i] = maximum[i] + LOG2(sum[i]);
-        for (int32_t d = 0; d < dim; d++) EACH_LANE acc[d * TILE + i] *= inverse[i];
-    }
+    if (strip->lowest) K(hide)(strip, scores);
+    for (int32_t c = 0; c < strip->lanes; c += STRIP)
+        K(raise)(strip->keys, dim, (const real *)scores + c, (real *)maximum + c, (real *)sum + c, (real *)acc + c);
+    if (strip->lanes == TILE) K(weigh)(TILE, strip->keys, maximum, scores, weights, sum);
+    else K(weigh)(STRIP, strip->keys, maximum, scores, weights, sum);
+}
+
+static void K(attention_finish)(int32_t lanes, const void *maximum_, const void *sum_, void *inverse_, void *lse_)
+{
+    const real *maximum = maximum_, *sum = sum_;
+    real *inverse = inverse_, *lse = lse_;
+#pragma omp simd
+    for (int32_t i = 0; i < lanes; i++) inverse[i] = 1 / sum[i];
+    for (int32_t i = 0; i < lanes; i++) lse[i] = maximum[i] + LOG2(sum[i]);
 }
 
 /* ---- going back ---- */
@@ -250,47 +278,51 @@ static void K(attention_delta)(int32_t n, int32_t dim, const void *out_, const v
     for (int32_t t = 0; t < n; t++) {
         const act *out = (const act *)out_ + t * stride, *grad = (const act *)grad_ + t * stride;
         real sum = 0;
+        K(prefetch)(dim, out, stride);
 #pragma omp simd reduction(+ : sum)
         for (int32_t d = 0; d < dim; d++) sum += LOAD(out[d]) * LOAD(grad[d]);
         ((real *)delta)[t] = sum;
     }
 }
 
+/* Inlined with a number for `lanes`. */
+static inline void K(gradient_lanes)(int32_t lanes, int32_t keys, const real *lse, const real *delta, const real *scores, const real *weight_grad,
+                                     act *weights, act *score_grad, uint32_t *score_grad_pairs)
+{
+    (void)score_grad_pairs;
+    for (int32_t j = 0; j < keys; j += 2) {
+        const real *s = scores + j * TILE, *slope = weight_grad + j * TILE;
+        act *w = weights + j * TILE, *grad = score_grad + j * TILE;
+#if COT_IS_BF16
+        uint32_t *pair = score_grad_pairs + j / 2 * TILE;
+#endif
+#pragma omp simd
+        for (int32_t i = 0; i < lanes; i++) {
+            const real even = EXP2(s[i] - lse[i]), odd = EXP2(s[TILE + i] - lse[i]);
+            const real even_grad = even * (slope[i] - delta[i]), odd_grad = odd * (slope[TILE + i] - delta[i]);
+#if COT_IS_BF16
+            const uint32_t low = K(rounded)(even_grad), high = K(rounded)(odd_grad);
+            w[i] = (act)(K(rounded)(even) >> 16);
+            w[TILE + i] = (act)(K(rounded)(odd) >> 16);
+            grad[i] = (act)(low >> 16);
+            grad[TILE + i] = (act)(high >> 16);
+            pair[i] = low >> 16 | (high & 0xffff0000u);
+#else
+            w[i] = even;
+            w[TILE + i] = odd;
+            grad[i] = even_grad;
+            grad[TILE + i] = odd_grad;
+#endif
+        }
+    }
+}
+
 static void K(attention_gradient)(const cot_attention_strip *strip, const void *lse_, const void *delta_, void *scores_, const void *weight_grad_,
                                   void *weights_, void *score_grad_, void *score_grad_pairs)
 {
-    (void)score_grad_pairs;
     if (strip->lowest) K(hide)(strip, scores_);
-    for (int32_t c = 0; c < strip->lanes; c += STRIP) {
-        real lse[STRIP], delta[STRIP];
-        EACH_LANE lse[i] = ((const real *)lse_)[c + i];
-        EACH_LANE delta[i] = ((const real *)delta_)[c + i];
-        for (int32_t j = 0; j < strip->keys; j += 2) {
-            const int32_t at = j * TILE + c;
-            const real *s = (const real *)scores_ + at, *slope = (const real *)weight_grad_ + at;
-            act *weights = (act *)weights_ + at, *score_grad = (act *)score_grad_ + at;
-#if COT_IS_BF16
-            uint32_t *pair = (uint32_t *)score_grad_pairs + j / 2 * TILE + c;
-#endif
-            EACH_LANE {
-                const real even = EXP2(s[i] - lse[i]), odd = EXP2(s[TILE + i] - lse[i]);
-                const real even_grad = even * (slope[i] - delta[i]), odd_grad = odd * (slope[TILE + i] - delta[i]);
-#if COT_IS_BF16
-                const uint32_t low = K(rounded)(even_grad), high = K(rounded)(odd_grad);
-                weights[i] = (act)(K(rounded)(even) >> 16);
-                weights[TILE + i] = (act)(K(rounded)(odd) >> 16);
-                score_grad[i] = (act)(low >> 16);
-                score_grad[TILE + i] = (act)(high >> 16);
-                pair[i] = low >> 16 | (high & 0xffff0000u);
-#else
-                weights[i] = even;
-                weights[TILE + i] = odd;
-                score_grad[i] = even_grad;
-                score_grad[TILE + i] = odd_grad;
-#endif
-            }
-        }
-    }
+    if (strip->lanes == TILE) K(gradient_lanes)(TILE, strip->keys, lse_, delta_, scores_, weight_grad_, weights_, score_grad_, score_grad_pairs);
+    else K(gradient_lanes)(STRIP, strip->keys, lse_, delta_, scores_, weight_grad_, weights_, score_grad_, score_grad_pairs);
 }
 
 /* ---- one query ---- */

@@ -1,6 +1,6 @@
 /* What a part of a model is told when it declares its parameters, and what it is asked about its cost. */
-#ifndef COT_LAYERS_BUILD_H
-#define COT_LAYERS_BUILD_H
+#ifndef COT_TENSOR_BUILD_H
+#define COT_TENSOR_BUILD_H
 
 #include "tensor/params.h"
 

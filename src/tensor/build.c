@@ -1,4 +1,4 @@
-#include "layers/build.h"
+#include "tensor/build.h"
 
 #include <math.h>
 #include <stdio.h>

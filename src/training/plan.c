@@ -97,6 +97,9 @@ static cot_status take_data(cot_plan *plan, cot_prepare_progress progress, void 
     COT_TRY(cot_corpus_create(data, plan->tokenizer, tell, &t, &plan->corpus));
     plan->context = cot_corpus_context(plan->corpus);
     const double per_step = (double)(plan->train.batch * plan->context);
+    cot_batches *batches;  /* are there enough tokens for a row? */
+    COT_TRY(cot_batches_create(plan->corpus, (uint64_t)plan->train.seed, plan->train.batch, &batches));
+    cot_batches_destroy(batches);
     plan->steps = plan->train.steps ? plan->train.steps : (int64_t)ceil(plan->train.tokens / per_step);
     return COT_OK;
 }

@@ -7,13 +7,11 @@
 #include "study/plot_page.h"
 
 enum {
-    DOTS_UNTIL = 30,    /* steps of runs so short that each is worth a dot */
+    DOTS_UNTIL = 60,    /* points of a line with a dot on each */
     SMOOTH_FROM = 100,  /* shorter runs are shown as they are */
     RAW_POINTS = 1600,
     SMOOTH_POINTS = 500
 };
-
-#define DOTTED "linespoints pointtype 7 pointsize 0.45"
 
 static const double LEFT = 74, HEIGHT = 300, HEAD = 48, FOOT = 62;
 
@@ -206,6 +204,11 @@ static area make_area(const cot_plot_page *page, const cot_plot_run *run, double
     return a;
 }
 
+static const char *style_of(size_t points)
+{
+    return points <= DOTS_UNTIL ? "linespoints pointtype 7 pointsize 0.45" : "lines";
+}
+
 void cot_plot_curve_draw(cot_plot_page *page, const cot_plot *plot, double top)
 {
     const cot_plot_run *const run = plot->run;
@@ -230,7 +233,7 @@ void cot_plot_curve_draw(cot_plot_page *page, const cot_plot *plot, double top)
             "plot \\\n"
             "  $training using 1:2 with lines linewidth 0.8 linecolor rgb '" COT_PLOT_PALE "', \\\n"
             "  $smoothed using 1:2 with %s linewidth 2 linecolor rgb '" COT_PLOT_BLUE "', \\\n"
-            "  $validation using 1:2 with " DOTTED " linewidth 1.2 linecolor rgb '" COT_PLOT_RUST "'\n",
-            run->steps <= DOTS_UNTIL ? DOTTED : "lines");
+            "  $validation using 1:2 with %s linewidth 1.2 linecolor rgb '" COT_PLOT_RUST "'\n",
+            style_of(run->steps), style_of(run->validations));
     cot_plot_done(page);
 }

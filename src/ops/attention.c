@@ -79,9 +79,11 @@ static void find_tiles(attention_plan *p)
     for (int32_t width = 0; width < 2; width++)
         for (int32_t i = 0; i < ATTENTION_STRIPS; i++) {
             const int32_t lanes = width ? tile : ATTENTION_STRIP, keys = (i + 1) * ATTENTION_STRIP;
-            p->tiles.score[width][i] = cot_tile_find((cot_tile_spec){type, keys, lanes, dim, dim, tile, tile, false, false});
-            p->tiles.value[width][i] = cot_tile_find((cot_tile_spec){type, dim, lanes, keys, tile, tile, tile, false, true});
-            p->tiles.key[width][i] = cot_tile_find((cot_tile_spec){type, keys, dim, lanes, tile, dim, dim, false, true});
+            p->tiles.score[width][i] = cot_tile_find((cot_tile_spec){.type = type, .m = keys, .n = lanes, .k = dim, .lda = dim, .ldb = tile, .ldc = tile});
+            p->tiles.value[width][i] = cot_tile_find((cot_tile_spec){.type = type, .m = dim, .n = lanes, .k = keys, .lda = tile, .ldb = tile,
+                                                                     .ldc = tile, .accumulate = true});
+            p->tiles.key[width][i] = cot_tile_find((cot_tile_spec){.type = type, .m = keys, .n = dim, .k = lanes, .lda = tile, .ldb = dim, .ldc = dim,
+                                                                   .accumulate = true});
         }
 }
 

@@ -121,12 +121,14 @@ static void pass_keys(const backward_call *c, const attention_task *task, int32_
     cot_attention_keys(p, kv_head, key, keys, s->keys);
     cot_attention_values(p, kv_head, key, keys, s->values);
     if (task->query_grad) p->kernels->columns(attention_padded(keys), p->shape.head_dim, s->keys, s->key_columns);
-    size_t slot = 0;
+    const int32_t slots = p->group * ((query_end - query0 + ATTENTION_TILE - 1) / ATTENTION_TILE);
+    int32_t slot = 0;
     for (int32_t g = 0; g < p->group; g++)
         for (int32_t query = query0; query < query_end; query += ATTENTION_TILE, slot++) {
             attention_part parts[ATTENTION_STRIPS];
+            cot_attention_fetch(p, task, kv_head, key, slot, slots);
             const int count = cot_attention_parts(p, query, at_most(query_end - query, ATTENTION_TILE), key, keys, parts);
-            for (int i = 0; i < count; i++) pass_part(p, task, &parts[i], slot, (size_t)(key - task->key), s);
+            for (int i = 0; i < count; i++) pass_part(p, task, &parts[i], (size_t)slot, (size_t)(key - task->key), s);
         }
 }
 

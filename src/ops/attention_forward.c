@@ -81,12 +81,14 @@ static void pass_keys(const attention_plan *p, const attention_task *task, int32
     cot_attention_values(p, kv_head, key, keys, s->rows);
     p->kernels->columns(attention_padded(keys), p->shape.head_dim, s->rows, s->values);
     cot_attention_keys(p, kv_head, key, keys, s->keys);
-    size_t slot = 0;
+    const int32_t slots = p->group * ((task->query_end - task->query + ATTENTION_TILE - 1) / ATTENTION_TILE);
+    int32_t slot = 0;
     for (int32_t g = 0; g < p->group; g++)
         for (int32_t query = task->query; query < task->query_end; query += ATTENTION_TILE, slot++) {
             attention_part parts[ATTENTION_STRIPS];
+            cot_attention_fetch(p, task, kv_head, key, slot, slots);
             const int count = cot_attention_parts(p, query, queries_of(task, query), key, keys, parts);
-            for (int i = 0; i < count; i++) pass_part(p, &parts[i], slot, s);
+            for (int i = 0; i < count; i++) pass_part(p, &parts[i], (size_t)slot, s);
         }
 }
 

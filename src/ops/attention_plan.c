@@ -76,3 +76,13 @@ int32_t cot_attention_first_tile(const attention_plan *plan, const attention_tas
     for (int32_t t = query + 1; t < query_end; t++) least = plan->lowest[t] < least ? plan->lowest[t] : least;
     return least > task->key ? least - (least - task->key) % ATTENTION_TILE : task->key;
 }
+
+void cot_attention_fetch(const attention_plan *plan, const attention_task *task, int32_t head, int32_t key, int32_t slot, int32_t slots)
+{
+    const int32_t share = (ATTENTION_TILE + slots - 1) / slots, from = key + ATTENTION_TILE + slot * share;
+    const int32_t n = task->key_end - from < share ? task->key_end - from : share;
+    const int64_t element = head * plan->key_head + from * plan->key_row;
+    if (n <= 0 || slot * share >= ATTENTION_TILE) return;
+    plan->kernels->fetch(n, plan->shape.head_dim, at(plan->k, element, plan->act), plan->key_row);
+    plan->kernels->fetch(n, plan->shape.head_dim, at(plan->v, element, plan->act), plan->key_row);
+}

@@ -85,6 +85,8 @@ static inline int32_t attention_padded(int32_t n) { return (n + ATTENTION_STRIP 
 /* Gathers n keys or values of a head from number `key` on (k: turned), padded with zeros to a multiple of 16. */
 void cot_attention_keys(const attention_plan *plan, int32_t head, int32_t key, int32_t n, void *rows);
 void cot_attention_values(const attention_plan *plan, int32_t head, int32_t key, int32_t n, void *rows);
+/* Asks the processor for a share of the task's next key tile after the one at `key`: its products at slot `slot` of `slots` hide the waiting. */
+void cot_attention_fetch(const attention_plan *plan, const attention_task *task, int32_t head, int32_t key, int32_t slot, int32_t slots);
 /* What queries carry so that scores count in log2. */
 double cot_attention_query_factor(const attention_plan *plan);
 /* Gathers n queries of a head from token `query` on, turned and scaled for scores in units of log2. */

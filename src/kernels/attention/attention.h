@@ -43,6 +43,8 @@ typedef struct {
     void (*scatter)(int32_t n, int32_t dim, const void *rows, const void *turns, const int32_t *position, double factor,
                     const void *factors, void *x, int64_t stride, bool accumulate);
 
+    void (*fetch)(int32_t n, int32_t dim, const void *x, int64_t stride);  /* asks for rows of act that are wanted soon */
+
     void (*columns)(int32_t n, int32_t dim, const void *rows, void *columns);       /* n a multiple of 16 */
     void (*column_pairs)(int32_t n, int32_t dim, const void *rows, void *pairs);    /* columns as operand b, dim counting as k */
     void (*row_pairs)(int32_t n, int32_t dim, const void *rows, void *pairs);       /* rows as operand b, n counting as k; NULL where rows serve as they are */

@@ -19,6 +19,8 @@
 
 #define TILE COT_ATTENTION_TILE
 #define STRIP COT_ATTENTION_STRIP
+#define LINE ((int32_t)(64 / sizeof(act)))
+#define AHEAD 8  /* rows from the one at work to the one asked for */
 
 /* Rounding to bf16 in fewer steps than STORE takes: NaNs that arithmetic makes stay NaN, the case of other NaNs is left out. Weights
  * and their gradients round ties away from zero, what leaves the operation to even. */
@@ -69,10 +71,16 @@ static void K(attention_turns)(int32_t first, int32_t n, int32_t dim, double the
 }
 
 /* Rows of a head lie thousands of bytes apart, where the processor does not see them coming. */
-static inline void K(prefetch)(int32_t dim, const act *row, int64_t stride)
+static inline void K(prefetch)(int32_t dim, const act *row)
 {
-    enum { AHEAD = 8, LINE = 64 / sizeof(act) };
-    for (int32_t j = 0; j < dim; j += LINE) __builtin_prefetch(row + AHEAD * stride + j);
+    for (int32_t j = 0; j < dim; j += LINE) __builtin_prefetch(row + j);
+}
+
+/* Into the second cache: the first one is busy with the tile at work. */
+static void K(attention_fetch)(int32_t n, int32_t dim, const void *x, int64_t stride)
+{
+    for (int32_t t = 0; t < n; t++)
+        for (int32_t j = 0; j < dim; j += LINE) __builtin_prefetch((const act *)x + t * stride + j, 0, 2);
 }
 
 static void K(attention_gather)(int32_t n, int32_t padded, int32_t dim, const void *x_, int64_t stride, const void *turns, const int32_t *position,
@@ -83,7 +91,7 @@ static void K(attention_gather)(int32_t n, int32_t padded, int32_t dim, const vo
     for (int32_t t = 0; t < n; t++) {
         const act *x = (const act *)x_ + t * stride;
         act *row = (act *)rows + (size_t)t * (size_t)dim;
-        K(prefetch)(dim, x, stride);
+        K(prefetch)(dim, x + AHEAD * stride);
         if (turns) {
             const real *cosine = (const real *)turns + (size_t)position[t] * (size_t)dim, *sine = cosine + half;
 #pragma omp simd
@@ -112,7 +120,7 @@ static inline void K(scatter)(bool accumulate, int32_t n, int32_t dim, const rea
     for (int32_t t = 0; t < n; t++) {
         const real *row = rows + (size_t)t * (size_t)dim, factor = factors ? (real)factor_ * factors[t] : (real)factor_;
         act *x = to + t * stride;
-        K(prefetch)(dim, x, stride);
+        K(prefetch)(dim, x + AHEAD * stride);
         if (turns) {
             const real *cosine = turns + (size_t)position[t] * (size_t)dim, *sine = cosine + half;
 #pragma omp simd
@@ -278,7 +286,7 @@ static void K(attention_delta)(int32_t n, int32_t dim, const void *out_, const v
     for (int32_t t = 0; t < n; t++) {
         const act *out = (const act *)out_ + t * stride, *grad = (const act *)grad_ + t * stride;
         real sum = 0;
-        K(prefetch)(dim, out, stride);
+        K(prefetch)(dim, out + AHEAD * stride);
 #pragma omp simd reduction(+ : sum)
         for (int32_t d = 0; d < dim; d++) sum += LOAD(out[d]) * LOAD(grad[d]);
         ((real *)delta)[t] = sum;
@@ -358,6 +366,7 @@ static void K(attention_single)(int32_t n, int32_t dim, const void *query_, cons
 
 const cot_attention_kernels K(cot_attention) = {
     .turns = K(attention_turns),
+    .fetch = K(attention_fetch),
     .gather = K(attention_gather),
     .scatter = K(attention_scatter),
     .columns = K(attention_columns),
@@ -379,3 +388,5 @@ const cot_attention_kernels K(cot_attention) = {
 #undef LOG2
 #undef TILE
 #undef STRIP
+#undef AHEAD
+#undef LINE

@@ -1,0 +1,3 @@
+#include "kernels/head_norm/head_norm.h"
+
+COT_KERNELS_DEFINE(head_norm)

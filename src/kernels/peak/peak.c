@@ -2,13 +2,11 @@
 
 #include "base/cpu.h"
 
-extern const cot_peak_kernels cot_peak_ref, cot_peak_avx2, cot_peak_avx512, cot_peak_avx512bf16;
-
 const cot_peak_kernels *cot_peak_kernels_now(void)
 {
 #if defined(__x86_64__)
-    static const cot_peak_kernels *const kernels[] = {&cot_peak_ref, &cot_peak_avx2, &cot_peak_avx512, &cot_peak_avx512bf16};
-    return kernels[cot_cpu()];
+    static const cot_peak_kernels *const levels[] = {&cot_peak_ref, &cot_peak_avx2, &cot_peak_avx512, &cot_peak_avx512bf16};
+    return levels[cot_cpu()];
 #else
     return &cot_peak_ref;
 #endif

@@ -1,15 +1,5 @@
-#include <immintrin.h>
-
-#define VECTOR __m256
-#define ZEROS _mm256_setzero_ps()
-#define FACTOR __m256
-#define FACTORS _mm256_set1_ps(0.5f)
-#define STEP(sum, x) _mm256_fmadd_ps(sum, x, x)
-#define LANES 16
+#define PEAK_BYTES 32
+#define PEAK_SUMS 12
 #include "kernels/peak/peak_body.h"
 
-extern const cot_peak_kernels cot_peak_avx2;
-
-static int64_t f32(int64_t rounds) { PEAK_LOOP(rounds) }
-
-const cot_peak_kernels cot_peak_avx2 = {f32, 0};
+const cot_peak_kernels cot_peak_avx2 = {peak_f32, NULL, peak_read, peak_gather};

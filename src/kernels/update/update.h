@@ -19,6 +19,10 @@ typedef struct {
     void (*sgd)(int64_t i0, int64_t i1, double lr, double momentum, bool nesterov, double weight_decay, double grad_scale, void *w, const void *g, void *m);
     /* w = w (1 - lr weight_decay) - lr * scale * u */
     void (*apply)(int64_t i0, int64_t i1, double lr, double scale, double weight_decay, void *w, const void *u);
+    /* y = a x + b y */
+    void (*mix)(int64_t i0, int64_t i1, double a, const void *x, double b, void *y);
+    /* m = momentum m + grad_scale g; u = grad_scale g + momentum m; returns the sum of u^2 in f64 */
+    double (*look_ahead)(int64_t i0, int64_t i1, double momentum, double grad_scale, const void *g, void *m, void *u);
     double (*sum_squares)(int64_t i0, int64_t i1, const void *g);  /* in f64 */
 } cot_update_kernels;
 

@@ -50,6 +50,29 @@ static void K(apply)(int64_t i0, int64_t i1, double lr, double scale, double wei
     for (int64_t i = i0; i < i1; i++) w[i] = keep * w[i] - rate * u[i];
 }
 
+static void K(mix)(int64_t i0, int64_t i1, double a_, const void *x_, double b_, void *y_)
+{
+    const real *x = x_, a = (real)a_, b = (real)b_;
+    real *y = y_;
+#pragma omp simd
+    for (int64_t i = i0; i < i1; i++) y[i] = a * x[i] + b * y[i];
+}
+
+static double K(look_ahead)(int64_t i0, int64_t i1, double momentum_, double grad_scale, const void *g_, void *m_, void *u_)
+{
+    const real *g = g_, momentum = (real)momentum_, scale = (real)grad_scale;
+    real *m = m_, *u = u_;
+    double squares = 0;
+#pragma omp simd reduction(+ : squares)
+    for (int64_t i = i0; i < i1; i++) {
+        const real gradient = scale * g[i];
+        m[i] = momentum * m[i] + gradient;
+        u[i] = gradient + momentum * m[i];
+        squares += (double)u[i] * (double)u[i];
+    }
+    return squares;
+}
+
 static double K(sum_squares)(int64_t i0, int64_t i1, const void *g_)
 {
     const real *g = g_;
@@ -59,5 +82,5 @@ static double K(sum_squares)(int64_t i0, int64_t i1, const void *g_)
     return sum;
 }
 
-const cot_update_kernels K(cot_update) = {K(adamw), K(sgd), K(apply), K(sum_squares)};
+const cot_update_kernels K(cot_update) = {K(adamw), K(sgd), K(apply), K(mix), K(look_ahead), K(sum_squares)};
 #undef COT_SQRT

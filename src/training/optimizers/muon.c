@@ -5,11 +5,12 @@
  *   w -= lr * 0.2 sqrt(max(rows, columns)) * X        (an update as large as AdamW's, so that one lr serves both)   [liu2025muon]
  * Wide and tall matrices alike: the product that is squared is the smaller one. Experts and q, k, v are matrices of their own. */
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 #include "base/threads.h"
+#include "kernels/product/tile.h"
 #include "kernels/update/update.h"
-#include "ops/matmul.h"
 #include "training/optimizers/adamw.h"
 #include "training/optimizers/matrices.h"
 
@@ -42,91 +43,99 @@ static void declare(const cot_optimizer *optimizer, cot_slots *slots)
     slots->slot_size[0] = cot_tensor_count(&slots->param->value);
 }
 
-static double value_at(const void *data, bool wide, int64_t i) { return wide ? ((const double *)data)[i] : (double)((const float *)data)[i]; }
-static void put(void *data, bool wide, int64_t i, double value)
+/* ---- orthogonalising x [k, n], k >= n: its columns become near orthonormal ---- */
+
+enum { BLOCK = 64 };
+
+typedef struct {
+    const cot_update_kernels *kernels;
+    cot_tile_type type;
+    size_t        size;      /* bytes of an element */
+    void         *x, *next;  /* [k, n] */
+    void         *a, *b;     /* [n, n] */
+} work;
+
+static void *at(const void *data, size_t size, int64_t i) { return (char *)data + (size_t)i * size; }
+
+/* c [m, n] = op(a) b in tiles; a is [m, k], or [k, m] when transposed; b [k, n]. */
+static void multiply(const work *w, int64_t m, int64_t n, int64_t k, const void *a, bool transposed, const void *b, void *c)
 {
-    if (wide) ((double *)data)[i] = value;
-    else ((float *)data)[i] = (float)value;
+    const int64_t rows = (m + BLOCK - 1) / BLOCK, columns = (n + BLOCK - 1) / BLOCK;
+#pragma omp parallel for num_threads(cot_threads()) schedule(static) collapse(2)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t q = 0; q < columns; q++) {
+            const int64_t i = r * BLOCK, j = q * BLOCK;
+            const cot_tile tile = cot_tile_find((cot_tile_spec){
+                .type = w->type, .m = (int32_t)(m - i < BLOCK ? m - i : BLOCK), .n = (int32_t)(n - j < BLOCK ? n - j : BLOCK), .k = (int32_t)k,
+                .lda = (int32_t)(transposed ? m : k), .ldb = (int32_t)n, .ldc = (int32_t)n, .a_transposed = transposed});
+            cot_tile_run(&tile, at(a, w->size, transposed ? i : i * k), at(b, w->size, j), at(c, w->size, i * n + j));
+        }
 }
 
-/* y [rows, columns] = a * x + b * y, all real. */
-static void mix(void *y, const void *x, bool wide, int64_t count, double a, double b)
+/* With x [k, n] = X^T: A = x^T x; x (a I + b A + c A A) is the transposed step. */
+static void orthogonalise(work *w, int64_t n, int64_t k)
 {
-#pragma omp parallel for num_threads(cot_threads()) schedule(static) if (count > 1 << 14)
-    for (int64_t i = 0; i < count; i++) put(y, wide, i, a * value_at(x, wide, i) + b * value_at(y, wide, i));
-}
-
-/* x [n, k] with n <= k becomes near orthogonal: x x^T near the identity (its singular values end between about 0.7 and 1.2). */
-static void orthogonalise(cot_tape *tape, void *x, int64_t n, int64_t k)
-{
-    const cot_dtype real = cot_tape_real(tape);
-    const bool wide = real == COT_F64;
-    const size_t size = cot_dtype_size(real), mark = cot_tape_scratch_mark(tape);
-    cot_tensor X = {.dtype = real, .rank = 2, .shape = {n, k, 1, 1}, .data = x};
-    cot_tensor A = {.dtype = real, .rank = 2, .shape = {n, n, 1, 1}, .data = cot_tape_scratch(tape, (size_t)(n * n) * size)};
-    void *A2 = cot_tape_scratch(tape, (size_t)(n * n) * size), *next = cot_tape_scratch(tape, (size_t)(n * k) * size);
-    const cot_matmul gram = {.rows = n, .in = k, .out = n, .groups = 1}, square = {.rows = n, .in = n, .out = n, .groups = 1};
-    const cot_matmul left = {.rows = n, .in = k, .out = n, .groups = 1};
-    for (int round = 0; round < 5 && !cot_tape_failed(tape); round++) {
-        cot_matmul_forward(tape, &gram, x, &X, A.data, real, false);       /* A = X X^T */
-        cot_matmul_forward(tape, &square, A.data, &A, A2, real, false);    /* A A^T = A A */
-        mix(A2, A.data, wide, n * n, -4.7750, 2.0315);
-        cot_matmul_back_input(tape, &left, A2, real, &X, next, real, false);  /* (b A + c A A) X */
-        mix(x, next, wide, n * k, 1, 3.4445);
+    for (int round = 0; round < 5; round++) {
+        multiply(w, n, n, k, w->x, true, w->x, w->a);
+        multiply(w, n, n, n, w->a, false, w->a, w->b);
+        w->kernels->mix(0, n * n, -4.7750, w->a, 2.0315, w->b);
+        multiply(w, k, n, n, w->x, false, w->b, w->next);
+        w->kernels->mix(0, n * k, 1, w->next, 3.4445, w->x);
     }
-    cot_tape_scratch_release(tape, mark);
 }
 
-static void transpose(const void *from, void *to, bool wide, int64_t rows, int64_t columns)
+static void transpose(const void *from, void *to, size_t size, int64_t rows, int64_t columns)
 {
     for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < columns; c++) put(to, wide, c * rows + r, value_at(from, wide, r * columns + c));
+        for (int64_t c = 0; c < columns; c++) memcpy(at(to, size, c * rows + r), at(from, size, r * columns + c), size);
 }
 
-/* m = momentum m + g; u = (g + momentum m) / its Frobenius norm */
-static void look_ahead(const muon *s, bool wide, int64_t count, const void *g, double grad_scale, void *m, void *u)
+static size_t work_bytes(cot_matrix_view view, size_t size)
 {
-    double squares = 0;
-    for (int64_t i = 0; i < count; i++) {
-        const double gradient = value_at(g, wide, i) * grad_scale;
-        put(m, wide, i, s->momentum * value_at(m, wide, i) + gradient);
-        put(u, wide, i, gradient + s->momentum * value_at(m, wide, i));
-        squares += value_at(u, wide, i) * value_at(u, wide, i);
-    }
-    const double norm = sqrt(squares) + 1e-12;
-    for (int64_t i = 0; i < count; i++) put(u, wide, i, value_at(u, wide, i) / norm);
+    const int64_t n = view.rows < view.columns ? view.rows : view.columns;
+    return (size_t)(2 * view.rows * view.columns + 2 * n * n) * size;
 }
 
-static void update_matrix(const muon *s, cot_tape *tape, cot_slots *slots, cot_matrix_view view, double lr, double grad_scale)
+static void update_matrix(const muon *s, cot_mode mode, const cot_slots *slots, cot_matrix_view view, double lr, double grad_scale, void *memory)
 {
-    const bool wide = cot_tape_real(tape) == COT_F64, tall = view.rows > view.columns;
-    const size_t size = wide ? 8 : 4, skip = (size_t)view.offset * size, mark = cot_tape_scratch_mark(tape);
-    const int64_t count = view.rows * view.columns;
+    const size_t size = cot_dtype_size(slots->param->value.dtype);
+    const bool wide = view.columns > view.rows;
+    const int64_t count = view.rows * view.columns, n = wide ? view.rows : view.columns, k = wide ? view.columns : view.rows;
     const cot_tensor *value = &slots->param->value;
-    void *u = cot_tape_scratch(tape, (size_t)count * size), *turned = tall ? cot_tape_scratch(tape, (size_t)count * size) : NULL;
-    if (cot_tape_failed(tape)) return;
-    look_ahead(s, wide, count, (const char *)value->grad + skip, grad_scale, (char *)slots->slot[0] + skip, u);
-    if (tall) {
-        transpose(u, turned, wide, view.rows, view.columns);
-        orthogonalise(tape, turned, view.columns, view.rows);
-        transpose(turned, u, wide, view.columns, view.rows);
-    } else {
-        orthogonalise(tape, u, view.rows, view.columns);
-    }
-    const double scale = 0.2 * sqrt((double)(tall ? view.rows : view.columns));
-    cot_update_kernels_for(cot_tape_mode(tape))->apply(0, count, lr, scale, slots->weight_decay, (char *)value->data + skip, u);
-    cot_tape_scratch_release(tape, mark);
+    work w = {.kernels = cot_update_kernels_for(mode), .type = mode == COT_MODE_F64 ? COT_TILE_F64 : COT_TILE_F32, .size = size, .x = memory,
+              .next = at(memory, size, count), .a = at(memory, size, 2 * count), .b = at(memory, size, 2 * count + n * n)};
+    void *u = wide ? w.next : w.x;
+    const double squares = w.kernels->look_ahead(0, count, s->momentum, grad_scale, at(value->grad, size, view.offset), at(slots->slot[0], size, view.offset), u);
+    w.kernels->mix(0, count, 0, u, 1 / (sqrt(squares) + 1e-12), u);
+    if (wide) transpose(w.next, w.x, size, view.rows, view.columns);
+    orthogonalise(&w, n, k);
+    if (wide) transpose(w.x, w.next, size, view.columns, view.rows);
+    w.kernels->apply(0, count, lr, 0.2 * sqrt((double)k), slots->weight_decay, at(value->data, size, view.offset), u);
 }
 
+/* Many matrices: each thread takes some. Few: the threads share each one's products (inside a parallel loop those run on one thread). */
 static void update(const cot_optimizer *optimizer, cot_tape *tape, cot_slots *slots, double lr, int64_t step, double grad_scale)
 {
     const muon *s = optimizer->state;
+    const cot_mode mode = cot_tape_mode(tape);
     if (!is_matrix(slots->param)) {
-        cot_adamw_update(&s->adam, cot_tape_mode(tape), slots, lr, step, grad_scale);
+        cot_adamw_update(&s->adam, mode, slots, lr, step, grad_scale);
         return;
     }
-    for (int64_t i = 0; i < cot_matrix_count(slots->param); i++)
-        update_matrix(s, tape, slots, cot_matrix_at(slots->param, i), lr, grad_scale);
+    const int64_t matrices = cot_matrix_count(slots->param);
+    const int     threads = matrices >= 2 * cot_threads() ? cot_threads() : 1;
+    size_t        each = 0;
+    for (int64_t i = 0; i < matrices; i++) {
+        const size_t bytes = work_bytes(cot_matrix_at(slots->param, i), cot_dtype_size(slots->param->value.dtype));
+        each = bytes > each ? bytes : each;
+    }
+    const size_t mark = cot_tape_scratch_mark(tape);
+    char *memory = cot_tape_scratch(tape, each * (size_t)threads);
+    if (!memory) return;
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int64_t i = 0; i < matrices; i++)
+        update_matrix(s, mode, slots, cot_matrix_at(slots->param, i), lr, grad_scale, memory + each * (size_t)omp_get_thread_num());
+    cot_tape_scratch_release(tape, mark);
 }
 
 const cot_optimizer_ops cot_optimizer_muon = {

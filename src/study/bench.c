@@ -1,0 +1,71 @@
+/* The bench cases: a recipe trained for some steps, timed. */
+#include <coterie/bench.h>
+
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include <coterie/train.h>
+
+#include "base/fail.h"
+#include "base/memory.h"
+#include "tensor/tape.h"
+
+enum { WARM_UP = 2 };
+
+static int by_size(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static cot_status run_steps(cot_trainer *trainer, int64_t steps, double start, double *seconds, cot_bench_result *out)
+{
+    cot_step_report report;
+    for (int64_t i = 0; i < WARM_UP + steps; i++) {
+        if (i == WARM_UP) cot_trainer_clear_times(trainer);
+        COT_TRY(cot_trainer_step(trainer, &report));
+        if (i == 0) out->startup_s = cot_now() - start;
+        if (i >= WARM_UP) seconds[i - WARM_UP] = report.seconds;
+    }
+    out->loss = report.loss;
+    return COT_OK;
+}
+
+static void summarise(const cot_trainer *trainer, const cot_plan_info *plan, double *seconds, int64_t steps, cot_bench_result *out)
+{
+    struct rusage usage;
+    qsort(seconds, (size_t)steps, sizeof *seconds, by_size);
+    const double median = steps % 2 ? seconds[steps / 2] : (seconds[steps / 2 - 1] + seconds[steps / 2]) / 2;
+    out->steps = steps;
+    out->step_ms = 1e3 * median;
+    out->min_step_ms = 1e3 * seconds[0];
+    out->tokens_per_s = (double)plan->tokens_per_step / median;
+    out->flops_per_token = plan->flops_per_token;
+    out->peak_flops = cot_machine_product_peak(plan->bf16);
+    out->fraction_of_peak = out->tokens_per_s * out->flops_per_token / out->peak_flops;
+    if (getrusage(RUSAGE_SELF, &usage) == 0) out->peak_rss_bytes = (int64_t)usage.ru_maxrss * 1024;
+    for (; out->time_count < 16; out->time_count++) {
+        cot_bench_time *time = &out->times[out->time_count];
+        if (!cot_trainer_time(trainer, out->time_count, &time->kind, &time->seconds)) break;
+        time->seconds /= (double)steps;
+    }
+}
+
+cot_status cot_bench_train(const cot_config *recipe, int64_t steps, cot_bench_result *out)
+{
+    const double start = cot_now();
+    cot_plan *plan;
+    cot_trainer *trainer;
+    *out = (cot_bench_result){0};
+    if (steps < 1) return cot_fail(COT_INVALID, "steps is %lld, expected 1 or more", (long long)steps);
+    cot_machine_product_peak(false);
+    COT_TRY(cot_plan_create(recipe, NULL, NULL, &plan));
+    const cot_plan_info info = cot_plan_describe(plan);
+    COT_TRY(cot_trainer_create(plan, NULL, &trainer));
+    double *seconds = cot_malloc((size_t)steps * sizeof *seconds);
+    cot_status status = seconds ? run_steps(trainer, steps, start, seconds, out) : cot_fail(COT_OUT_OF_MEMORY, "no memory for %lld times", (long long)steps);
+    if (status == COT_OK) summarise(trainer, &info, seconds, steps, out);
+    cot_free(seconds);
+    cot_trainer_destroy(trainer);
+    return status;
+}

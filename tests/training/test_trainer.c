@@ -15,6 +15,7 @@
 #include <coterie/runtime.h>
 #include <coterie/train.h>
 
+#include "base/memory.h"
 #include "formats/scratch.h"
 #include "models/model.h"
 #include "training/trainer_state.h"
@@ -198,6 +199,23 @@ static void resumed_run_is_the_same(void **state)
     fclose(f);
 }
 
+/* After two steps the next allocation is armed to fail: steps go on, so none is made. Dense, sparse, f32, bf16, recomputed, Muon. */
+static void steady_state_allocates_nothing(void **state)
+{
+    static const char *const plain[] = {NULL}, *const bf16[] = {"train.precision=bf16", NULL}, *const again[] = {"train.recompute=true", NULL},
+                             *const muon[] = {"train.optimizer={kind: muon, lr: 1e-3}", "train.accumulation=2", NULL};
+    const char *const *const cases[] = {plain, bf16, again, muon};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cot_trainer *trainer = start(*state, NULL, cases[i]);
+        double loss[STEPS];
+        go(trainer, 3, loss);
+        cot_memory_fail_after(1);
+        go(trainer, 2, loss);
+        cot_memory_fail_after(0);
+        cot_trainer_destroy(trainer);
+    }
+}
+
 /* Without noise, dropout and rules over the whole batch, parts of a batch add up to it: to rounding of f32 sums. */
 static void accumulation_is_one_batch(void **state)
 {
@@ -309,6 +327,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_do_not_matter),     cmocka_unit_test(recomputation_does_not_matter),
+        cmocka_unit_test(steady_state_allocates_nothing),
         cmocka_unit_test(loss_falls),                cmocka_unit_test(resumed_run_is_the_same),
         cmocka_unit_test(accumulation_is_one_batch), cmocka_unit_test(divergence_is_named_and_loses_nothing),
         cmocka_unit_test(a_run_is_not_overwritten),  cmocka_unit_test(impossible_recipes_are_refused),

@@ -30,16 +30,19 @@ static packed *packed_create(cot_mode mode, size_t bytes)
     return NULL;
 }
 
+static int64_t panel_length(const cot_matmul *shape) { return (shape->in + 7) / 8 * 8; }
+
 static void make_panels(const cot_matmul *shape, const cot_tensor *w, packed *p)
 {
     const cot_pack_kernels *pack = cot_pack_kernels_for(p->mode);
     const cot_pack_source source = {.data = w->data, .ld = shape->in, .is_real = true};
-    const int64_t even = (shape->in + 1) / 2 * 2, each = (shape->out + COT_PANEL - 1) / COT_PANEL;
-    const size_t panel_bytes = (size_t)(even * COT_PANEL) * cot_dtype_size(cot_mode_act(p->mode));
+    const int64_t length = panel_length(shape), each = (shape->out + COT_PANEL - 1) / COT_PANEL;
+    const size_t panel_bytes = (size_t)(length * COT_PANEL) * cot_dtype_size(cot_mode_act(p->mode));
 #pragma omp parallel for num_threads(cot_threads()) schedule(static)
     for (int64_t i = 0; i < shape->groups * each; i++) {
         const int64_t g = i / each, n0 = i % each * COT_PANEL, n = shape->out - n0 < COT_PANEL ? shape->out - n0 : COT_PANEL;
-        pack->panel_transposed(&source, g * shape->out + n0, 0, (int)shape->in, (int)even, (int)n, (char *)p->panels + (size_t)i * panel_bytes);
+        pack->panels_transposed(&source, g * shape->out + n0, 0, (int)shape->in, (int)length, n,
+                                (char *)p->panels + (size_t)i * panel_bytes);
     }
 }
 
@@ -55,7 +58,7 @@ static const packed *refresh(cot_mode mode, const cot_matmul *shape, const cot_t
     }
     if (!p) {
         const size_t rows = (size_t)(shape->groups * ((shape->out + COT_PANEL - 1) / COT_PANEL) * COT_PANEL);
-        param->packed = p = packed_create(mode, rows * (size_t)((shape->in + 1) / 2 * 2) * cot_dtype_size(cot_mode_act(mode)));
+        param->packed = p = packed_create(mode, rows * (size_t)panel_length(shape) * cot_dtype_size(cot_mode_act(mode)));
         param->packed_free = packed_free;
         if (!p) return NULL;
     }

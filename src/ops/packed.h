@@ -5,7 +5,7 @@
 
 #include "ops/matmul.h"
 
-/* The panels of all of w's groups, [G][panels of 64][in, even][64] act, made when the parameter's version moved; or NULL when they
+/* The panels of all of w's groups, [G][panels of 64][in, a multiple of 8][64] act, made when the parameter's version moved; or NULL when they
  * would not pay, w is no parameter's, or memory is short. */
 const void *cot_packed_panels(cot_tape *tape, const cot_matmul *shape, cot_tensor *w);
 

@@ -2,22 +2,24 @@
 
 #include <assert.h>
 #include <omp.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/threads.h"
 #include "kernels/product/tile.h"
 
 enum {
-    ROW_BLOCK = 32,            /* rows of a block in the forms whose rows are tokens */
-    OUT_BLOCK = 64,            /* and in the weight gradient, whose rows are outputs */
-    K_STEP = 8,                /* pieces of k are multiples: few shapes of tiles, however ragged the groups */
-    K_MOST_BYTES = 2048,       /* longest piece of k */
-    PANEL_BYTES = 400 << 10,   /* panels of a task: a good part of a second-level cache */
-    TASK_ROWS = 1024,          /* most rows of a task, and least when tasks are few */
-    TASK_ROWS_LEAST = 128,
-    TASKS_PER_THREAD = 4,
-    LATE_ROWS = 256,           /* most rows of a task whose sums wait in f32 for the last piece of k */
-    SERIAL_WORK = 1 << 18,     /* multiplications that are not worth a second thread */
+    BLOCK = 48,                    /* rows of a tile ... */
+    BLOCK_WEIGHT = 64,             /* ... and in the weight gradient */
+    FIRST_ROWS = 6,                /* of a gathered block: what a tile starts with */
+    K_STEP = 8,                    /* pieces of k are multiples: few shapes of tiles, however ragged the groups */
+    K_MOST_BYTES = 2048,           /* longest piece of k */
+    K_MOST_BYTES_WEIGHT = 1024,    /* and in the weight gradient, whose two operands are both packed */
+    PANEL_BYTES = 400 << 10,       /* panels of a task: a good part of a second-level cache */
+    TASK_ROWS = 4096,              /* most rows of a task ... */
+    TASK_ROWS_WEIGHT = 256,        /* ... in the weight gradient ... */
+    TASK_ROWS_LATE = 256,          /* ... and where sums wait in f32 for the last piece of k */
+    SERIAL_WORK = 1 << 18,         /* multiplications that are not worth a second thread */
 };
 
 typedef struct {
@@ -32,25 +34,37 @@ typedef struct {
     size_t   act_size;
     int64_t  m, n, k;            /* m or k is the most of any group where groups differ in it */
     int64_t  k_piece;            /* the longest of any group */
-    int      block;
+    int64_t  block;              /* rows of a tile */
+    bool     gathers;            /* may tiles take rows of a from here and there? */
     bool     late;               /* sums wait in f32 until k is through */
     int64_t  task_rows, task_columns, task_count;
     task    *tasks;
     size_t   panel_bytes, block_bytes, sum_bytes;  /* of one thread */
+    atomic_int_fast64_t taken;   /* tasks handed out */
 } plan;
 
-/* One thread's memory and the tiles of the piece of k at hand. */
+/* A block of a, at `a` or at rows of it. */
+typedef struct {
+    const void    *a;
+    const int32_t *rows;
+} left;
+
+/* One thread's memory, the tiles of the piece of k at hand, and what comes after it. */
 typedef struct {
     char    *panels, *block;
     float   *sums;
     cot_tile tiles[2][2];        /* whole or cut-off block, whole or cut-off panel */
     bool     found[2][2];
+    cot_soon panels_soon[2];     /* the next piece's panels and, in the weight gradient, blocks; so many lines a step */
+    int      panels_lines[2];
+    cot_soon block_soon;         /* the next block */
 } worker;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t pieces(int64_t count, int64_t size) { return (count + size - 1) / size; }
 static int64_t round_up(int64_t count, int64_t size) { return pieces(count, size) * size; }
 
+static double  work(const plan *w) { return (double)w->p->shape->rows * (double)w->p->shape->in * (double)w->p->shape->out; }
 static int64_t group_start(const cot_matmul *s, int64_t g) { return s->offset ? s->offset[g] : 0; }
 static int64_t group_rows(const cot_matmul *s, int64_t g) { return s->offset ? s->offset[g + 1] - s->offset[g] : s->rows; }
 static bool    is_back_weight(const plan *w) { return w->p->form == COT_PRODUCT_BACK_WEIGHT; }
@@ -60,7 +74,7 @@ static int64_t group_k(const plan *w, int64_t g) { return is_back_weight(w) ? gr
 /* Equal pieces, but for the last. */
 static int64_t piece_of(const plan *w, int64_t k)
 {
-    const int64_t count = pieces(k, K_MOST_BYTES / (int64_t)w->act_size);
+    const int64_t count = pieces(k, (is_back_weight(w) ? K_MOST_BYTES_WEIGHT : K_MOST_BYTES) / (int64_t)w->act_size);
     return count > 0 ? round_up(pieces(k, count), K_STEP) : 0;
 }
 
@@ -72,40 +86,86 @@ static int padded(const plan *w, int64_t k)
 
 /* ---- operands ---- */
 
-static void make_panel(const plan *w, int64_t g, int64_t n0, int n, int64_t k0, int k, void *panel)
+static void make_panels(const plan *w, const task *t, int64_t k0, int k, void *panels)
 {
-    const cot_product *p = w->p;
-    const cot_matmul *s = p->shape;
-    switch (p->form) {
-    case COT_PRODUCT_FORWARD: w->pack->panel_transposed(&p->b, g * s->out + n0, k0, k, padded(w, k), n, panel); break;
-    case COT_PRODUCT_BACK_INPUT: w->pack->panel(&p->b, g * s->out + k0, n0, k, padded(w, k), n, panel); break;
-    default: w->pack->panel(&p->b, group_start(s, g) + k0, n0, k, padded(w, k), n, panel);
+    const cot_matmul *s = w->p->shape;
+    const cot_pack_source *b = &w->p->b;
+    const int64_t n = t->n1 - t->n0;
+    switch (w->p->form) {
+    case COT_PRODUCT_FORWARD: w->pack->panels_transposed(b, t->group * s->out + t->n0, k0, k, padded(w, k), n, panels); break;
+    case COT_PRODUCT_BACK_INPUT: w->pack->panels(b, t->group * s->out + k0, t->n0, k, padded(w, k), n, panels); break;
+    default: w->pack->panels(b, group_start(s, t->group) + k0, t->n0, k, padded(w, k), n, panels);
     }
 }
 
 /* May blocks be read where they lie? */
-static bool lies_ready(const plan *w, int k)
+static bool lies_ready(const plan *w, int64_t k)
 {
     const cot_pack_source *a = &w->p->a;
-    if (a->rows || padded(w, k) != k) return false;
-    return w->mode != COT_MODE_BF16 || (!a->is_real && !is_back_weight(w) && a->ld % 2 == 0);
+    if (is_back_weight(w) || (a->rows && !w->gathers)) return false;
+    return w->mode != COT_MODE_BF16 || (!a->is_real && a->ld % 2 == 0 && k % 2 == 0);
 }
 
-/* Rows m0 .. of a, and how far apart they lie. */
-static const void *take_block(const plan *w, const worker *me, int64_t g, int64_t m0, int m, int64_t k0, int k)
+/* The left operand of a row of tiles. The weight gradient's were packed with its panels. */
+static left take_block(const plan *w, const worker *me, const task *t, int64_t m0, int m, int64_t k0, int k)
 {
     const cot_pack_source *a = &w->p->a;
-    const int64_t start = group_start(w->p->shape, g), r0 = is_back_weight(w) ? start + k0 : start + m0, c0 = is_back_weight(w) ? m0 : k0;
-    if (lies_ready(w, k)) return (const char *)a->data + (size_t)(r0 * a->ld + c0) * w->act_size;
-    if (is_back_weight(w)) w->pack->panel(a, r0, c0, k, padded(w, k), m, me->block);
-    else w->pack->block(a, r0, c0, m, k, padded(w, k), padded(w, k), me->block);
-    return me->block;
+    const int64_t r0 = group_start(w->p->shape, t->group) + m0;
+    if (is_back_weight(w)) return (left){me->block + (size_t)((m0 - t->m0) * padded(w, k)) * w->act_size, NULL};
+    if (lies_ready(w, k))
+        return (left){(const char *)a->data + (size_t)((a->rows ? 0 : r0) * a->ld + k0) * w->act_size, a->rows ? a->rows + r0 : NULL};
+    w->pack->block(a, r0, k0, m, k, padded(w, k), padded(w, k), me->block);
+    return (left){me->block, NULL};
 }
 
 static int block_ld(const plan *w, int k)
 {
-    if (lies_ready(w, k)) return (int)w->p->a.ld;
-    return is_back_weight(w) ? COT_PANEL : padded(w, k);
+    return is_back_weight(w) ? COT_PANEL : lies_ready(w, k) ? (int)w->p->a.ld : padded(w, k);
+}
+
+/* ---- what comes next ---- */
+
+static cot_soon soon(const plan *w, const cot_pack_source *source, int64_t r0, int64_t r1, int64_t c0, int64_t columns)
+{
+    const size_t size = source->is_real ? cot_dtype_size(cot_mode_real(w->mode)) : w->act_size;
+    return (cot_soon){.data = (const char *)source->data + (size_t)c0 * size, .rows = source->rows, .ld = (size_t)source->ld * size,
+                      .width = (size_t)columns * size, .row = r0, .end = r1};
+}
+
+static int lines_a_step(const cot_soon *s, int64_t steps)
+{
+    const int64_t lines = (s->end - s->row) * (int64_t)(s->width / 64 + 1);
+    return lines > 0 && steps > 0 ? (int)pieces(lines, steps) : 0;
+}
+
+/* Notes what the piece of k from k0 of a task (NULL: none) will pack, to be asked for in so many steps. */
+static void look_ahead(const plan *w, worker *me, const task *t, int64_t k0, int64_t steps)
+{
+    me->panels_lines[0] = me->panels_lines[1] = 0;
+    if (!t || w->p->packed) return;
+    const cot_matmul *s = w->p->shape;
+    const int64_t k = group_k(w, t->group), length = least(piece_of(w, k), k - k0), start = group_start(s, t->group) + k0;
+    const int64_t row = t->group * s->out;
+    if (w->p->form == COT_PRODUCT_FORWARD)
+        me->panels_soon[0] = soon(w, &w->p->b, row + t->n0, row + t->n1, k0, length);
+    else if (w->p->form == COT_PRODUCT_BACK_INPUT)
+        me->panels_soon[0] = soon(w, &w->p->b, row + k0, row + k0 + length, t->n0, t->n1 - t->n0);
+    else {
+        me->panels_soon[0] = soon(w, &w->p->b, start, start + length, t->n0, t->n1 - t->n0);
+        me->panels_soon[1] = soon(w, &w->p->a, start, start + length, t->m0, t->m1 - t->m0);
+    }
+    for (int i = 0; i <= is_back_weight(w); i++) me->panels_lines[i] = lines_a_step(&me->panels_soon[i], steps);
+}
+
+/* The next block, to be asked for in so many steps. Tiles that read rows as they lie ask for the next rows themselves, but for those
+ * behind the end of a gathered block. */
+static int look_at_block(const plan *w, worker *me, const task *t, int64_t m0, int64_t k0, int64_t k, int64_t steps)
+{
+    const cot_pack_source *a = &w->p->a;
+    if (is_back_weight(w) || m0 >= t->m1 || (lies_ready(w, k) && !a->rows)) return 0;
+    const int64_t r0 = group_start(w->p->shape, t->group) + m0, rows = least(lies_ready(w, k) ? FIRST_ROWS : w->block, t->m1 - m0);
+    me->block_soon = soon(w, a, r0, r0 + rows, k0, k);
+    return lines_a_step(&me->block_soon, steps);
 }
 
 /* ---- one task ---- */
@@ -118,15 +178,21 @@ static char *c_at(const plan *w, int64_t g, int64_t i, int64_t j)
     return (char *)w->p->c + (size_t)(row * c_ld(w) + j) * cot_dtype_size(w->p->c_dtype);
 }
 
+static cot_tile_type tile_type(const plan *w)
+{
+    const bool narrow = w->p->c_dtype == COT_BF16 && !w->late;
+    return w->mode == COT_MODE_F64 ? COT_TILE_F64 : w->mode == COT_MODE_F32 ? COT_TILE_F32 : narrow ? COT_TILE_BF16_OUT : COT_TILE_BF16;
+}
+
 static const cot_tile *tile_for(const plan *w, worker *me, int m, int n, int k, bool accumulate)
 {
     const int short_m = m < w->block, short_n = n < COT_PANEL;
     cot_tile *tile = &me->tiles[short_m][short_n];
     if (me->found[short_m][short_n]) return tile;
-    const cot_tile_type types[] = {COT_TILE_F64, COT_TILE_F32, w->p->c_dtype == COT_BF16 && !w->late ? COT_TILE_BF16_OUT : COT_TILE_BF16};
     *tile = cot_tile_find((cot_tile_spec){
-        .type = types[w->mode], .m = m, .n = n, .k = padded(w, k), .lda = block_ld(w, k), .ldb = COT_PANEL,
-        .ldc = (int)(w->late ? w->task_columns : c_ld(w)), .a_transposed = is_back_weight(w), .accumulate = accumulate});
+        .type = tile_type(w), .m = m, .n = n, .k = padded(w, k), .lda = block_ld(w, k), .ldb = COT_PANEL,
+        .ldc = (int)(w->late ? w->task_columns : c_ld(w)), .a_transposed = is_back_weight(w), .accumulate = accumulate,
+        .streams = true});
     me->found[short_m][short_n] = true;
     return tile;
 }
@@ -134,40 +200,42 @@ static const cot_tile *tile_for(const plan *w, worker *me, int m, int n, int k, 
 static const char *panel_at(const plan *w, const worker *me, const task *t, int64_t n, int64_t k0, int k)
 {
     if (!w->p->packed) return me->panels + (size_t)((n - t->n0) * padded(w, k)) * w->act_size;
-    const int64_t whole = round_up(w->k, 2);
-    return (const char *)w->p->packed + (size_t)(t->group * round_up(w->n, COT_PANEL) * whole + n * whole + k0 * COT_PANEL) * w->act_size;
+    const int64_t whole = round_up(w->k, K_STEP);
+    const int64_t place = t->group * round_up(w->n, COT_PANEL) * whole + n * whole + k0 * COT_PANEL;
+    return (const char *)w->p->packed + (size_t)place * w->act_size;
 }
 
-/* Brings the next block's rows near, a share with each panel. */
-static void prefetch_share(const plan *w, const task *t, int64_t m0, int64_t k0, int64_t k, int64_t panel)
+static void *c_of(const plan *w, const worker *me, const task *t, int64_t m, int64_t n)
 {
-    const int64_t panels = pieces(t->n1 - t->n0, COT_PANEL), m = least(w->block, t->m1 - m0), start = group_start(w->p->shape, t->group);
-    if (m <= 0) return;
-    if (is_back_weight(w)) {
-        const int64_t each = pieces(k, panels), from = least(k, panel * each);
-        w->pack->prefetch(&w->p->a, start + k0 + from, m0, least(each, k - from), m);
-    } else {
-        const int64_t each = pieces(m, panels), from = least(m, panel * each);
-        w->pack->prefetch(&w->p->a, start + m0 + from, k0, least(each, m - from), k);
+    return w->late ? (void *)(me->sums + (m - t->m0) * w->task_columns + n - t->n0) : (void *)c_at(w, t->group, m, n);
+}
+
+static void run_block(const plan *w, worker *me, const task *t, int64_t m0, int64_t k0, int k)
+{
+    const bool accumulate = k0 > 0 || (w->p->accumulate && !w->late);
+    const int m = (int)least(w->block, t->m1 - m0);
+    const left a = take_block(w, me, t, m0, m, k0, k);
+    const int64_t steps = cot_tile_steps(tile_type(w), m, k) * pieces(t->n1 - t->n0, COT_PANEL);
+    const int block_lines = look_at_block(w, me, t, m0 + w->block, k0, k, steps);
+    for (int64_t n = t->n0; n < t->n1; n += COT_PANEL) {
+        const bool more = n + COT_PANEL < t->n1;
+        const int64_t next_m = more || m0 + w->block >= t->m1 ? m0 : m0 + w->block;
+        const cot_tile_stream operands = {
+            .a = a.a, .rows = a.rows, .b = panel_at(w, me, t, n, k0, k), .c = c_of(w, me, t, m0, n),
+            .next = c_of(w, me, t, next_m, more ? n + COT_PANEL : t->n0),
+            .soon = {&me->panels_soon[0], is_back_weight(w) ? &me->panels_soon[1] : &me->block_soon},
+            .lines = {me->panels_lines[0], is_back_weight(w) ? me->panels_lines[1] : block_lines}};
+        cot_tile_run_stream(tile_for(w, me, m, (int)least(COT_PANEL, t->n1 - n), k, accumulate), &operands);
     }
 }
 
 static void run_piece(const plan *w, worker *me, const task *t, int64_t k0, int k)
 {
-    const bool accumulate = k0 > 0 || (w->p->accumulate && !w->late);
     memset(me->found, 0, sizeof me->found);
-    for (int64_t n = t->n0; n < t->n1 && !w->p->packed; n += COT_PANEL)
-        make_panel(w, t->group, n, (int)least(COT_PANEL, t->n1 - n), k0, k, (char *)panel_at(w, me, t, n, k0, k));
-    for (int64_t m0 = t->m0; m0 < t->m1; m0 += w->block) {
-        const int m = (int)least(w->block, t->m1 - m0);
-        const void *a = take_block(w, me, t->group, m0, m, k0, k);
-        for (int64_t n = t->n0; n < t->n1; n += COT_PANEL) {
-            const cot_tile *tile = tile_for(w, me, m, (int)least(COT_PANEL, t->n1 - n), k, accumulate);
-            void *c = w->late ? (void *)(me->sums + (m0 - t->m0) * w->task_columns + n - t->n0) : (void *)c_at(w, t->group, m0, n);
-            cot_tile_run(tile, a, panel_at(w, me, t, n, k0, k), c);
-            prefetch_share(w, t, m0 + w->block, k0, k, (n - t->n0) / COT_PANEL);
-        }
-    }
+    if (!w->p->packed) make_panels(w, t, k0, k, me->panels);
+    if (is_back_weight(w))
+        w->pack->panels(&w->p->a, group_start(w->p->shape, t->group) + k0, t->m0, k, padded(w, k), t->m1 - t->m0, me->block);
+    for (int64_t m0 = t->m0; m0 < t->m1; m0 += w->block) run_block(w, me, t, m0, k0, k);
 }
 
 static void clear(const plan *w, const task *t)
@@ -175,44 +243,66 @@ static void clear(const plan *w, const task *t)
     for (int64_t i = t->m0; i < t->m1; i++) memset(c_at(w, t->group, i, t->n0), 0, (size_t)(t->n1 - t->n0) * cot_dtype_size(w->p->c_dtype));
 }
 
-static void run_task(const plan *w, worker *me, const task *t)
+static void run_task(const plan *w, worker *me, const task *t, const task *next)
 {
     const int64_t k = group_k(w, t->group), piece = piece_of(w, k);
+    const int64_t panels = pieces(t->n1 - t->n0, COT_PANEL);
     if (k == 0 && !w->p->accumulate) clear(w, t);
-    for (int64_t k0 = 0; k0 < k; k0 += piece) run_piece(w, me, t, k0, (int)least(piece, k - k0));
+    for (int64_t k0 = 0; k0 < k; k0 += piece) {
+        const bool more = k0 + piece < k;
+        look_ahead(w, me, more ? t : next, more ? k0 + piece : 0, cot_tile_steps(tile_type(w), t->m1 - t->m0, least(piece, k - k0)) * panels);
+        run_piece(w, me, t, k0, (int)least(piece, k - k0));
+    }
     if (w->late && k > 0)
-        w->pack->settle(t->m1 - t->m0, t->n1 - t->n0, me->sums, w->task_columns, c_at(w, t->group, t->m0, t->n0), c_ld(w), w->p->accumulate);
+        w->pack->settle(t->m1 - t->m0, t->n1 - t->n0, me->sums, w->task_columns, c_at(w, t->group, t->m0, t->n0), c_ld(w),
+                        w->p->accumulate);
 }
 
 /* ---- the cut into tasks ---- */
 
-static int64_t count_tasks(const plan *w)
+static int64_t count_tasks(const plan *w, int64_t rows, int64_t columns)
 {
     int64_t count = 0;
-    for (int64_t g = 0; g < w->p->shape->groups; g++) count += pieces(group_m(w, g), w->task_rows);
-    return count * pieces(w->n, w->task_columns);
+    for (int64_t g = 0; g < w->p->shape->groups; g++) count += pieces(group_m(w, g), rows);
+    return count * pieces(w->n, columns);
 }
 
-/* Equal shares of whole panels or blocks. */
-static int64_t share(int64_t count, int64_t unit, int64_t most)
+/* Whole units in so many nearly equal shares: the largest share. */
+static int64_t share(int64_t count, int64_t unit, int64_t shares) { return pieces(pieces(count, unit), shares) * unit; }
+
+/* Time of a cut, in tasks' shares of one thread's peak: packing goes with the number of tasks along a side, and in the end threads
+ * wait for the last task. */
+static double cost(const plan *w, int64_t rows, int64_t columns, int64_t groups_used)
 {
-    const int64_t units = pieces(count, unit), most_units = most > unit ? most / unit : 1;
-    return units ? pieces(units, pieces(units, most_units)) * unit : unit;
+    const double pack = w->mode == COT_MODE_BF16 ? 8 : 4;  /* an element is packed in the time of so many columns or rows of products */
+    const double all = (double)groups_used, threads = cot_threads();
+    const int64_t tasks = count_tasks(w, rows, columns), rounds = pieces(tasks, cot_threads());
+    const double each = 1 / (double)tasks, longest = tasks % cot_threads() || groups_used > 1 ? 0.5 * each : 0.1 * each;
+    const double even = groups_used > 1 ? 1 / threads : (double)rounds * each;
+    const double panels = w->p->packed ? 0 : pack / (double)least(rows, w->m), blocks = (lies_ready(w, w->k) ? 1 : pack) / (double)columns;
+    return (even + longest) * (1 + panels + blocks) + 0 * all;
 }
 
-/* As large as the cache allows, then smaller until every thread finds some: first fewer rows, then fewer columns. */
 static void cut(plan *w)
 {
-    const int64_t wanted = (int64_t)TASKS_PER_THREAD * cot_threads(), panel = COT_PANEL * w->k_piece * (int64_t)w->act_size;
-    w->task_columns = share(w->n, COT_PANEL, PANEL_BYTES / (panel > 0 ? panel : 1) * COT_PANEL);
-    w->task_rows = share(w->m, w->block, w->late ? LATE_ROWS : TASK_ROWS);
-    while (count_tasks(w) < wanted) {
-        if (w->task_rows > TASK_ROWS_LEAST) w->task_rows = share(w->m, w->block, w->task_rows / 2);
-        else if (w->task_columns > COT_PANEL) w->task_columns = share(w->n, COT_PANEL, w->task_columns / 2);
-        else if (w->task_rows > w->block) w->task_rows = share(w->m, w->block, w->task_rows / 2);
-        else break;
-    }
-    w->task_count = count_tasks(w);
+    static const int ways[] = {1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 64};
+    const int64_t panel = COT_PANEL * w->k_piece * (int64_t)w->act_size, most_panels = panel > 0 && panel < PANEL_BYTES ? PANEL_BYTES / panel : 1;
+    const int64_t most_rows = w->late ? TASK_ROWS_LATE : is_back_weight(w) ? TASK_ROWS_WEIGHT : TASK_ROWS;
+    const int64_t least_columns = pieces(pieces(w->n, COT_PANEL), most_panels), least_rows = pieces(w->m, most_rows);
+    if (w->m == 0 || w->n == 0) return;
+    const int count = work(w) < SERIAL_WORK ? 1 : (int)(sizeof ways / sizeof *ways);
+    double best = 0;
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j < count; j++) {
+            const int64_t rows = share(w->m, w->block, least_rows * ways[i]), columns = share(w->n, COT_PANEL, least_columns + ways[j] - 1);
+            if (rows == 0 || columns == 0) continue;
+            const double time = cost(w, rows, columns, w->p->shape->groups);
+            if (best > 0 && time >= best) continue;
+            best = time;
+            w->task_rows = rows;
+            w->task_columns = columns;
+        }
+    w->task_count = best > 0 ? count_tasks(w, w->task_rows, w->task_columns) : 0;
 }
 
 static void list_tasks(plan *w)
@@ -233,26 +323,29 @@ static void measure(plan *w)
     w->m = is_back_weight(w) ? s->out : most;
     w->n = w->p->form == COT_PRODUCT_FORWARD ? s->out : s->in;
     w->k = is_back_weight(w) ? most : w->p->form == COT_PRODUCT_FORWARD ? s->in : s->out;
-    w->block = is_back_weight(w) ? OUT_BLOCK : ROW_BLOCK;
-    for (int64_t g = 0; g < s->groups; g++) w->k_piece = piece_of(w, group_k(w, g)) > w->k_piece ? piece_of(w, group_k(w, g)) : w->k_piece;
+    for (int64_t g = 0; g < s->groups; g++) {
+        const int64_t piece = piece_of(w, group_k(w, g));
+        w->k_piece = piece > w->k_piece ? piece : w->k_piece;
+    }
     w->late = w->p->c_dtype == COT_BF16 && w->k_piece < w->k;
+    w->block = is_back_weight(w) ? BLOCK_WEIGHT : BLOCK;
+    w->gathers = cot_tile_gathers(tile_type(w));
     cut(w);
-    w->panel_bytes = w->p->packed ? 0 : (size_t)(w->task_columns * round_up(w->k_piece, K_STEP)) * w->act_size;
-    w->block_bytes = (size_t)(OUT_BLOCK * round_up(w->k_piece, K_STEP)) * w->act_size;
+    const int64_t length = round_up(w->k_piece, K_STEP), blocks = is_back_weight(w) ? round_up(w->task_rows, COT_PANEL) : w->block;
+    w->panel_bytes = w->p->packed ? 0 : (size_t)(round_up(w->task_columns, COT_PANEL) * length) * w->act_size;
+    w->block_bytes = (size_t)(blocks * length) * w->act_size;
     w->sum_bytes = w->late ? (size_t)(w->task_rows * w->task_columns) * sizeof(float) : 0;
 }
 
-static double work(const plan *w) { return (double)w->p->shape->rows * (double)w->p->shape->in * (double)w->p->shape->out; }
+/* ---- threads ---- */
 
-static void run_all(const plan *w, char *memory, size_t each, int threads)
+/* A thread takes task after task; which one will be its next is a guess, good enough to ask for what that one packs. */
+static void work_through(plan *w, char *memory, int threads)
 {
-#pragma omp parallel num_threads(threads) if (threads > 1)
-    {
-        char *mine = memory + (size_t)omp_get_thread_num() * each;
-        worker me = {.panels = mine, .block = mine + w->panel_bytes, .sums = (float *)(void *)(mine + w->panel_bytes + w->block_bytes)};
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < w->task_count; i++) run_task(w, &me, &w->tasks[i]);
-    }
+    worker me = {.panels = memory, .block = memory + w->panel_bytes,
+                 .sums = (float *)(void *)(memory + w->panel_bytes + w->block_bytes)};
+    for (int64_t i; (i = atomic_fetch_add(&w->taken, 1)) < w->task_count;)
+        run_task(w, &me, &w->tasks[i], i + threads < w->task_count ? &w->tasks[i + threads] : NULL);
 }
 
 void cot_product_run(cot_tape *tape, const cot_product *product)
@@ -269,7 +362,8 @@ void cot_product_run(cot_tape *tape, const cot_product *product)
     char *memory = w.tasks ? cot_tape_scratch(tape, each * (size_t)threads) : NULL;
     if (memory) {
         list_tasks(&w);
-        run_all(&w, memory, each, threads);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+        work_through(&w, memory + (size_t)omp_get_thread_num() * each, threads);
     }
     cot_tape_scratch_release(tape, mark);
 }

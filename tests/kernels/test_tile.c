@@ -67,7 +67,8 @@ static void check(cot_tile_spec s)
     void *a = uniform(in, a_count, 0), *b = uniform(in, (size_t)s.ldb * (size_t)s.k, 1 << 20);
     void *c = uniform(out, c_count, 2 << 20), *before = uniform(out, c_count, 2 << 20);
     const cot_tile tile = cot_tile_find(s);
-    cot_tile_run(&tile, a, b, c);
+    if (s.streams) cot_tile_run_stream(&tile, &(cot_tile_stream){.a = a, .b = b, .c = c, .next = c});
+    else cot_tile_run(&tile, a, b, c);
     for (int i = 0; i < s.m; i++)
         for (int j = 0; j < s.ldc; j++) {
             const size_t at = (size_t)i * (size_t)s.ldc + (size_t)j;
@@ -75,8 +76,8 @@ static void check(cot_tile_spec s)
             for (int p = 0; j < s.n && p < s.k; p++) want += get(in, a, place_a(&s, i, p)) * get(in, b, place_b(&s, p, j));
             const double got = get(out, c, at);
             if (!(fabs(got - want) <= (j < s.n ? tolerance(&s) : 0)))
-                fail_msg("type %d m %d n %d k %d lda %d transposed %d accumulate %d: c[%d, %d] is %.9g, expected %.9g", s.type, s.m, s.n, s.k,
-                         s.lda, s.a_transposed, s.accumulate, i, j, got, want);
+                fail_msg("type %d m %d n %d k %d lda %d transposed %d accumulate %d streams %d: c[%d, %d] is %.9g, expected %.9g", s.type, s.m, s.n, s.k,
+                         s.lda, s.a_transposed, s.accumulate, s.streams, i, j, got, want);
         }
     cot_free(a);
     cot_free(b);
@@ -95,6 +96,8 @@ static void every_shape(cot_tile_type type, bool transposed)
                 cot_tile_spec s = {.type = type, .m = m, .n = n, .k = k, .lda = lda, .ldb = n + wide, .ldc = n + 5 * wide, .a_transposed = transposed};
                 check(s);
                 s.accumulate = true;
+                check(s);
+                s.streams = true;
                 check(s);
                 if (type >= COT_TILE_BF16) continue;
                 s.k = k - 1;

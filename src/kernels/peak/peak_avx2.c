@@ -1,5 +1,4 @@
 #define PEAK_BYTES 32
-#define PEAK_SUMS 12
 #include "kernels/peak/peak_body.h"
 
 const cot_peak_kernels cot_peak_avx2 = {peak_f32, NULL, peak_read, peak_gather};

@@ -1,15 +1,16 @@
-/* The loops in GNU vectors of PEAK_BYTES bytes; the compiler keeps PEAK_SUMS of them in registers. Included by peak_<isa>.c. */
+/* The loops in GNU vectors of PEAK_BYTES bytes. Included by peak_<isa>.c. */
 #include "kernels/peak/peak.h"
 
+/* Keeps the compiler from doing less than is asked for. */
 #if defined(__x86_64__)
-#if defined(PEAK_WIDE_REGISTERS)
-#define PEAK_KEEP(value) __asm__("" : "+v"(value))
+#define PEAK_KEEP(value) __asm__ volatile("" : "+v"(value))
 #else
-#define PEAK_KEEP(value) __asm__("" : "+x"(value))
+#define PEAK_KEEP(value) __asm__ volatile("" : "+w"(value))
 #endif
-#else
-#define PEAK_KEEP(value) __asm__("" : "+w"(value))
-#endif
+
+/* Twelve chains of multiply-adds hide the latency of each, and their sums are certain to stay in registers. */
+#define PEAK_CHAINS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+enum { CHAINS = 12 };
 
 typedef float peak_vector __attribute__((vector_size(PEAK_BYTES)));
 
@@ -17,23 +18,19 @@ enum { LANES = PEAK_BYTES / 4 };
 
 static double peak_f32(int64_t rounds)
 {
-    peak_vector sum[PEAK_SUMS], x, y;
-    volatile float start = 1e-6f;
-    for (int i = 0; i < LANES; i++) x[i] = start, y[i] = start;
-    for (int i = 0; i < PEAK_SUMS; i++) sum[i] = x;
+    const peak_vector zero = {0}, x = zero + 0.5f;
+#define START(i) peak_vector sum##i = x;
+#define STEP(i) sum##i = sum##i * x + x;
+#define KEEP(i) PEAK_KEEP(sum##i);
+    PEAK_CHAINS(START)
     for (int64_t r = 0; r < rounds; r++) {
-#pragma GCC unroll 32
-        for (int i = 0; i < PEAK_SUMS; i++) {
-            sum[i] = x * y + sum[i];
-            PEAK_KEEP(sum[i]);  /* each one stays a register of its own */
-        }
+        PEAK_CHAINS(STEP)
+        PEAK_CHAINS(KEEP)
     }
-    float total = 0;
-    for (int i = 0; i < PEAK_SUMS; i++)
-        for (int j = 0; j < LANES; j++) total += sum[i][j];
-    volatile float keep = total;
-    (void)keep;
-    return 2.0 * LANES * PEAK_SUMS * (double)rounds;
+#undef START
+#undef STEP
+#undef KEEP
+    return 2.0 * LANES * CHAINS * (double)rounds;
 }
 
 static float peak_read(const float *data, size_t count)

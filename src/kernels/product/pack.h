@@ -19,14 +19,13 @@ typedef struct {
 } cot_pack_source;
 
 typedef struct {
-    /* panel(p, j) = source(r0 + p, c0 + j) for p < k, 0 for k <= p < padded; j < n <= 64, columns beyond n are left alone */
-    void (*panel)(const cot_pack_source *source, int64_t r0, int64_t c0, int k, int padded, int n, void *panel);
+    /* n columns in panels one after another, each `padded` long (even in bf16): panel(p, j) = source(r0 + p, c0 + j) for p < k,
+     * 0 for k <= p < padded; what lies beyond column n is left alone */
+    void (*panels)(const cot_pack_source *source, int64_t r0, int64_t c0, int k, int padded, int64_t n, void *panels);
     /* panel(p, j) = source(r0 + j, c0 + p), real elements; the same rules */
-    void (*panel_transposed)(const cot_pack_source *source, int64_t r0, int64_t c0, int k, int padded, int n, void *panel);
+    void (*panels_transposed)(const cot_pack_source *source, int64_t r0, int64_t c0, int k, int padded, int64_t n, void *panels);
     /* block(i, p) = source(r0 + i, c0 + p), i < m, p < k, 0 for k <= p < padded <= ld */
     void (*block)(const cot_pack_source *source, int64_t r0, int64_t c0, int m, int k, int padded, int ld, void *block);
-    /* asks for rows r0 .. r0 + m - 1, columns c0 .. c0 + k - 1 to come near: they are needed soon */
-    void (*prefetch)(const cot_pack_source *source, int64_t r0, int64_t c0, int64_t m, int64_t k);
     /* c (+)= sums: m rows of n reals with stride ld to act with stride ldc */
     void (*settle)(int64_t m, int64_t n, const void *sums, int64_t ld, void *c, int64_t ldc, bool accumulate);
 } cot_pack_kernels;

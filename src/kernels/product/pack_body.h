@@ -15,7 +15,7 @@
 typedef uint32_t __attribute__((may_alias)) word32;
 typedef uint64_t __attribute__((may_alias)) word64;
 enum { SIDE = 16 };  /* transposition goes by squares of 16 x 16 */
-static inline int smaller(int a, int b) { return a < b ? a : b; }
+static inline int smaller(int a, int64_t b) { return a < b ? a : (int)b; }
 #endif
 
 #if COT_IS_F64
@@ -67,12 +67,17 @@ static inline void K(pairs)(const cot_pack_source *s, int64_t r, bool second, in
     else K(pairs_act)(ROW(cot_bf16, s, r) + c0, second ? ROW(cot_bf16, s, r + 1) + c0 : NULL, n, words);
 }
 
-static void K(panel)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int n, void *panel)
+/* Row by row over all panels, so that the source is read as it lies. */
+static void K(panels)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int64_t n, void *panels)
 {
-    word *to = panel;
-    for (int p = 0; p < k; p += 2, to += COT_PANEL) K(pairs)(s, r0 + p, p + 1 < k, c0, n, to);
-    const int made = (k + 1) / 2;
-    memset(to, 0, (size_t)(padded / 2 - made) * COT_PANEL * sizeof *to);
+    const size_t stride = (size_t)padded / 2 * COT_PANEL;
+    for (int p = 0; p < padded; p += 2) {
+        word *to = (word *)panels + (size_t)p / 2 * COT_PANEL;
+        for (int64_t j = 0; j < n; j += COT_PANEL, to += stride) {
+            if (p < k) K(pairs)(s, r0 + p, p + 1 < k, c0 + j, smaller(COT_PANEL, n - j), to);
+            else memset(to, 0, COT_PANEL * sizeof *to);
+        }
+    }
 }
 
 static inline void K(narrow)(const float *restrict from, int n, cot_bf16 *restrict to)
@@ -84,21 +89,22 @@ static inline void K(narrow)(const float *restrict from, int n, cot_bf16 *restri
     for (; i < n; i++) to[i] = STORE(from[i]);
 }
 
-static void K(panel_transposed)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int n, void *panel)
+/* Sixteen rows of the source to sixteen columns of a panel. */
+static void K(strip)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int rows, word *to)
 {
     _Alignas(64) cot_bf16 square[SIDE][2 * SIDE];
-    word *to = panel;
-    for (int j = 0; j < n; j += SIDE)
-        for (int p = 0; p < padded; p += 2 * SIDE) {
-            const int rows = smaller(SIDE, n - j), columns = smaller(2 * SIDE, k - p), pairs = smaller(SIDE, (padded - p) / 2);
-            if (columns < 2 * SIDE) memset(square, 0, sizeof square);
-            for (int i = 0; i < rows; i++) {
-                const float *from = ROW(float, s, r0 + j + i) + c0 + p;
-                if (columns == 2 * SIDE) K(narrow)(from, 2 * SIDE, square[i]);
-                else if (columns > 0) K(narrow)(from, columns, square[i]);
-            }
-            K(transpose)((const word *)(const void *)square, SIDE, rows, pairs, to + p / 2 * COT_PANEL + j, COT_PANEL);
-        }
+    for (int p = 0; p < padded; p += 2 * SIDE) {
+        const int columns = smaller(2 * SIDE, k - p), pairs = smaller(SIDE, (padded - p) / 2);
+        if (columns < 2 * SIDE) memset(square, 0, sizeof square);
+        for (int i = 0; i < rows && columns > 0; i++) K(narrow)(ROW(float, s, r0 + i) + c0 + p, columns, square[i]);
+        K(transpose)((const word *)(const void *)square, SIDE, rows, pairs, to + p / 2 * COT_PANEL, COT_PANEL);
+    }
+}
+
+static void K(panels_transposed)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int64_t n, void *panels)
+{
+    for (int64_t j = 0; j < n; j += SIDE)
+        K(strip)(s, r0 + j, c0, k, padded, smaller(SIDE, n - j), (word *)panels + j / COT_PANEL * COT_PANEL * (padded / 2) + j % COT_PANEL);
 }
 
 static void K(block)(const cot_pack_source *s, int64_t r0, int64_t c0, int m, int k, int padded, int ld, void *block)
@@ -113,20 +119,27 @@ static void K(block)(const cot_pack_source *s, int64_t r0, int64_t c0, int m, in
 
 #else
 
-static void K(panel)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int n, void *panel)
+static void K(panels)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int64_t n, void *panels)
 {
-    real *to = panel;
-    for (int p = 0; p < k; p++, to += COT_PANEL) memcpy(to, ROW(real, s, r0 + p) + c0, (size_t)n * sizeof *to);
-    memset(to, 0, (size_t)(padded - k) * COT_PANEL * sizeof *to);
+    const size_t stride = (size_t)padded * COT_PANEL;
+    for (int p = 0; p < padded; p++) {
+        real *to = (real *)panels + (size_t)p * COT_PANEL;
+        for (int64_t j = 0; j < n; j += COT_PANEL, to += stride) {
+            if (p < k) memcpy(to, ROW(real, s, r0 + p) + c0 + j, (size_t)smaller(COT_PANEL, n - j) * sizeof *to);
+            else memset(to, 0, COT_PANEL * sizeof *to);
+        }
+    }
 }
 
-static void K(panel_transposed)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int n, void *panel)
+static void K(panels_transposed)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int64_t n, void *panels)
 {
-    word *to = panel;
-    for (int j = 0; j < n; j += SIDE)
+    for (int64_t j = 0; j < n; j += SIDE) {
+        word *to = (word *)panels + j / COT_PANEL * COT_PANEL * padded + j % COT_PANEL;
+        const int rows = smaller(SIDE, n - j);
         for (int p = 0; p < k; p += SIDE)
-            K(transpose)(ROW(word, s, r0 + j) + c0 + p, (size_t)s->ld, smaller(SIDE, n - j), smaller(SIDE, k - p), to + (size_t)p * COT_PANEL + j, COT_PANEL);
-    memset(to + (size_t)k * COT_PANEL, 0, (size_t)(padded - k) * COT_PANEL * sizeof *to);
+            K(transpose)(ROW(word, s, r0 + j) + c0 + p, (size_t)s->ld, rows, smaller(SIDE, k - p), to + (size_t)p * COT_PANEL, COT_PANEL);
+        for (int p = k; p < padded; p++) memset(to + (size_t)p * COT_PANEL, 0, (size_t)rows * sizeof *to);
+    }
 }
 
 static void K(block)(const cot_pack_source *s, int64_t r0, int64_t c0, int m, int k, int padded, int ld, void *block)
@@ -140,15 +153,6 @@ static void K(block)(const cot_pack_source *s, int64_t r0, int64_t c0, int m, in
 
 #endif
 
-static void K(prefetch)(const cot_pack_source *s, int64_t r0, int64_t c0, int64_t m, int64_t k)
-{
-    const int64_t size = s->is_real ? (int64_t)sizeof(real) : (int64_t)sizeof(act);
-    for (int64_t i = r0; i < r0 + m; i++) {
-        const char *row = (const char *)s->data + ((s->rows ? (int64_t)s->rows[i] : i) * s->ld + c0) * size;
-        for (int64_t at = 0; at < k * size; at += 64) __builtin_prefetch(row + at, 0, 2);
-    }
-}
-
 static void K(settle)(int64_t m, int64_t n, const void *sums_, int64_t ld, void *c_, int64_t ldc, bool accumulate)
 {
     for (int64_t i = 0; i < m; i++) {
@@ -161,6 +165,6 @@ static void K(settle)(int64_t m, int64_t n, const void *sums_, int64_t ld, void 
     }
 }
 
-const cot_pack_kernels K(cot_pack) = {K(panel), K(panel_transposed), K(block), K(prefetch), K(settle)};
+const cot_pack_kernels K(cot_pack) = {K(panels), K(panels_transposed), K(block), K(settle)};
 
 #undef word

@@ -16,7 +16,10 @@
 #define COT_KERNELS_PRODUCT_TILE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "kernels/product/soon.h"
 
 typedef enum { COT_TILE_F64, COT_TILE_F32, COT_TILE_BF16, COT_TILE_BF16_OUT } cot_tile_type;
 
@@ -26,16 +29,40 @@ typedef struct {
     int32_t lda, ldb, ldc;
     bool    a_transposed;
     bool    accumulate;
+    bool    streams;  /* a and c come from memory, not from cache: cot_tile_run_stream() */
 } cot_tile_spec;
+
+/* What lies where, for a tile that streams. */
+typedef struct {
+    const void    *a;
+    const int32_t *rows;     /* row i of a is rows[i]; NULL: i itself. Only where cot_tile_gathers() */
+    const void    *b;
+    void          *c;
+    const void    *next;     /* where the c of the tile after this one begins */
+    cot_soon      *soon[2];  /* what else to bring near meanwhile, or NULL ... */
+    int            lines[2]; /* ... and how many cache lines of it in each of cot_tile_steps() */
+} cot_tile_stream;
 
 typedef struct cot_tile {
     cot_tile_spec spec;
-    void (*run)(const struct cot_tile *tile, const void *a, const void *b, void *c);
+    void (*run)(const struct cot_tile *tile, const cot_tile_stream *operands);
     void (*generated)(void);  /* LIBXSMM's code, or NULL */
 } cot_tile;
 
 cot_tile cot_tile_find(cot_tile_spec spec);
 
-static inline void cot_tile_run(const cot_tile *tile, const void *a, const void *b, void *c) { tile->run(tile, a, b, c); }
+static inline void cot_tile_run(const cot_tile *tile, const void *a, const void *b, void *c)
+{
+    const cot_tile_stream operands = {.a = a, .b = b, .c = c, .next = c};
+    tile->run(tile, &operands);
+}
+
+static inline void cot_tile_run_stream(const cot_tile *tile, const cot_tile_stream *operands) { tile->run(tile, operands); }
+
+/* May tiles of this type that stream take rows of a from here and there? */
+bool cot_tile_gathers(cot_tile_type type);
+
+/* How often a tile that streams turns to what is needed soon, about. */
+int64_t cot_tile_steps(cot_tile_type type, int64_t m, int64_t k);
 
 #endif

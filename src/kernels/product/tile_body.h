@@ -8,8 +8,10 @@
 
 #if COT_IS_BF16
 
-/* sum[j] += a[p] * b(p, j) for one row of a: b holds pairs of k in 32-bit words, the even one low; so does a where it is transposed. */
-static inline void K(tile_row)(const cot_tile_spec *s, const cot_bf16 *restrict a, const cot_bf16 *restrict b, int columns, float *restrict sum)
+/* sum[j] += a[p] * b(p, j) for one row of a. b holds pairs of k in 32-bit words, the even one low; so does a where it is
+ * transposed. */
+static inline void K(tile_row)(const cot_tile_spec *s, const cot_bf16 *restrict a, const cot_bf16 *restrict b,
+                               int columns, float *restrict sum)
 {
     const size_t step = s->a_transposed ? 2 * (size_t)s->lda : 2;
     for (int p = 0; p < s->k; p += 2, a += step) {
@@ -18,7 +20,8 @@ static inline void K(tile_row)(const cot_tile_spec *s, const cot_bf16 *restrict 
         for (int j = 0; j < columns; j++) {
             uint32_t word;
             memcpy(&word, pairs + 2 * j, sizeof word);
-            sum[j] += low * cot_bf16_to_f32((cot_bf16)(word & 0xffffu)) + high * cot_bf16_to_f32((cot_bf16)(word >> 16));
+            sum[j] += low * cot_bf16_to_f32((cot_bf16)(word & 0xffffu));
+            sum[j] += high * cot_bf16_to_f32((cot_bf16)(word >> 16));
         }
     }
 }
@@ -30,7 +33,8 @@ static inline const cot_bf16 *K(tile_a)(const cot_tile_spec *s, const cot_bf16 *
 
 #else
 
-static inline void K(tile_row)(const cot_tile_spec *s, const real *restrict a, const real *restrict b, int columns, real *restrict sum)
+static inline void K(tile_row)(const cot_tile_spec *s, const real *restrict a, const real *restrict b, int columns,
+                               real *restrict sum)
 {
     const size_t step = s->a_transposed ? (size_t)s->lda : 1, ldb = (size_t)s->ldb;
     int p = 0;
@@ -45,35 +49,38 @@ static inline void K(tile_row)(const cot_tile_spec *s, const real *restrict a, c
         for (int j = 0; j < columns; j++) sum[j] += a[0] * b[j];
 }
 static inline const real *K(tile_b)(const real *b, int column) { return b + column; }
-static inline const real *K(tile_a)(const cot_tile_spec *s, const real *a, int i) { return a + (s->a_transposed ? (size_t)i : (size_t)i * (size_t)s->lda); }
+static inline const real *K(tile_a)(const cot_tile_spec *s, const real *a, int i)
+{
+    return a + (s->a_transposed ? (size_t)i : (size_t)i * (size_t)s->lda);
+}
 
 #endif
 
-static void K(tile_run)(const cot_tile *tile, const void *a, const void *b, void *c)
+static void K(tile_run)(const cot_tile *tile, const cot_tile_stream *o)
 {
     const cot_tile_spec *s = &tile->spec;
     for (int j0 = 0; j0 < s->n; j0 += COT_TILE_COLUMNS) {
         const int columns = s->n - j0 < COT_TILE_COLUMNS ? s->n - j0 : COT_TILE_COLUMNS;
         for (int i = 0; i < s->m; i++) {
             real sum[COT_TILE_COLUMNS] = {0};
-            real *out = (real *)c + (size_t)i * (size_t)s->ldc + j0;
+            real *out = (real *)o->c + (size_t)i * (size_t)s->ldc + j0;
             if (s->accumulate) memcpy(sum, out, (size_t)columns * sizeof *out);
-            K(tile_row)(s, K(tile_a)(s, a, i), K(tile_b)(b, j0), columns, sum);
+            K(tile_row)(s, K(tile_a)(s, o->a, o->rows ? o->rows[i] : i), K(tile_b)(o->b, j0), columns, sum);
             memcpy(out, sum, (size_t)columns * sizeof *out);
         }
     }
 }
 
-static void K(tile_run_narrow)(const cot_tile *tile, const void *a, const void *b, void *c)
+static void K(tile_run_narrow)(const cot_tile *tile, const cot_tile_stream *o)
 {
     const cot_tile_spec *s = &tile->spec;
     for (int j0 = 0; j0 < s->n; j0 += COT_TILE_COLUMNS) {
         const int columns = s->n - j0 < COT_TILE_COLUMNS ? s->n - j0 : COT_TILE_COLUMNS;
         for (int i = 0; i < s->m; i++) {
             real sum[COT_TILE_COLUMNS] = {0};
-            act *out = (act *)c + (size_t)i * (size_t)s->ldc + j0;
+            act *out = (act *)o->c + (size_t)i * (size_t)s->ldc + j0;
             for (int j = 0; s->accumulate && j < columns; j++) sum[j] = LOAD(out[j]);
-            K(tile_row)(s, K(tile_a)(s, a, i), K(tile_b)(b, j0), columns, sum);
+            K(tile_row)(s, K(tile_a)(s, o->a, o->rows ? o->rows[i] : i), K(tile_b)(o->b, j0), columns, sum);
             for (int j = 0; j < columns; j++) out[j] = STORE(sum[j]);
         }
     }

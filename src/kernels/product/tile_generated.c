@@ -16,19 +16,19 @@ static void start(void)
     libxsmm_set_target_arch(targets[cot_cpu()]);
 }
 
-static void run_f32(const cot_tile *tile, const void *a, const void *b, void *c)
+static void run_f32(const cot_tile *tile, const cot_tile_stream *o)
 {
-    ((libxsmm_smmfunction)tile->generated)(b, a, c);
+    ((libxsmm_smmfunction)tile->generated)(o->b, o->a, o->c);
 }
 
-static void run_bf16(const cot_tile *tile, const void *a, const void *b, void *c)
+static void run_bf16(const cot_tile *tile, const cot_tile_stream *o)
 {
-    ((libxsmm_bsmmfunction)tile->generated)(b, a, c);
+    ((libxsmm_bsmmfunction)tile->generated)(o->b, o->a, o->c);
 }
 
-static void run_bf16_out(const cot_tile *tile, const void *a, const void *b, void *c)
+static void run_bf16_out(const cot_tile *tile, const cot_tile_stream *o)
 {
-    ((libxsmm_bmmfunction)tile->generated)(b, a, c);
+    ((libxsmm_bmmfunction)tile->generated)(o->b, o->a, o->c);
 }
 
 bool cot_tile_generate(cot_tile *tile)
@@ -40,19 +40,18 @@ bool cot_tile_generate(cot_tile *tile)
     pthread_once(&once, start);
 
     const float alpha = 1, beta = s->accumulate ? 1 : 0;
-    const int   flags = s->type != COT_TILE_F32 ? LIBXSMM_GEMM_FLAG_VNNI_A : s->a_transposed ? LIBXSMM_GEMM_FLAG_TRANS_B : LIBXSMM_GEMM_FLAG_NONE;
-    const int   lda = s->ldb, ldb = s->lda, ldc = s->ldc;
-    switch (s->type) {
-    case COT_TILE_F32:
-        tile->generated = (void (*)(void))libxsmm_smmdispatch(s->n, s->m, s->k, &lda, &ldb, &ldc, &alpha, &beta, &flags, NULL);
+    const int   lda = s->ldb, ldb = s->lda, ldc = s->ldc, m = s->n, n = s->m;
+    const int   flags = s->type != COT_TILE_F32 ? LIBXSMM_GEMM_FLAG_VNNI_A
+                        : s->a_transposed       ? LIBXSMM_GEMM_FLAG_TRANS_B
+                                                : LIBXSMM_GEMM_FLAG_NONE;
+    if (s->type == COT_TILE_F32) {
+        tile->generated = (void (*)(void))libxsmm_smmdispatch(m, n, s->k, &lda, &ldb, &ldc, &alpha, &beta, &flags, NULL);
         tile->run = run_f32;
-        break;
-    case COT_TILE_BF16:
-        tile->generated = (void (*)(void))libxsmm_bsmmdispatch(s->n, s->m, s->k, &lda, &ldb, &ldc, &alpha, &beta, &flags, NULL);
+    } else if (s->type == COT_TILE_BF16) {
+        tile->generated = (void (*)(void))libxsmm_bsmmdispatch(m, n, s->k, &lda, &ldb, &ldc, &alpha, &beta, &flags, NULL);
         tile->run = run_bf16;
-        break;
-    default:
-        tile->generated = (void (*)(void))libxsmm_bmmdispatch(s->n, s->m, s->k, &lda, &ldb, &ldc, &alpha, &beta, &flags, NULL);
+    } else {
+        tile->generated = (void (*)(void))libxsmm_bmmdispatch(m, n, s->k, &lda, &ldb, &ldc, &alpha, &beta, &flags, NULL);
         tile->run = run_bf16_out;
     }
     return tile->generated != NULL;

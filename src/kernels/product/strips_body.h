@@ -1,0 +1,153 @@
+/* Tile products whose operands stream: strips of six rows by 64 columns of c stay in registers while k runs, and the kernel itself
+ * asks for what it will need next, a little at a time: a processor drops prefetches that come in bursts. An including file defines
+ *
+ *   STEP(sum, a, b)   sum + a * b for 16 columns; a and b are 32-bit words, a float or a pair of bf16
+ *   WORD_ELEMENTS     elements of k in a word
+ *   LOAD_NARROW(c, mask), STORE_NARROW(c, mask, sum)   a vector of c in bf16
+ *
+ * A strip's next rows of a are asked for line by line while k runs, the next strip of c at the start. */
+#include <immintrin.h>
+
+#include "kernels/product/tile_kernels.h"
+
+enum { ROWS = 6, VECTORS = 4, LANES = 16, LINE_WORDS = 16 };
+
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
+typedef struct {
+    const uint32_t *a[ROWS];      /* its rows; where a is transposed, a[0] is the first column */
+    const uint32_t *ahead[ROWS];  /* rows of the next strip */
+    const uint32_t *b;
+    char           *c;
+    const char     *next;         /* where the next strip of c begins */
+    size_t          step;         /* words from one step of k to the next where a is transposed */
+    size_t          ldb, ldc;     /* words; bytes */
+    int             words;        /* of k */
+    __mmask16       last;         /* columns of the last vector */
+    bool            accumulate, narrow;
+    const cot_tile_stream *operands;
+} strip;
+
+typedef uint32_t __attribute__((may_alias)) word;
+
+static inline __attribute__((always_inline)) void load_sums(const strip *s, int rows, int vectors, const __mmask16 *masks,
+                                                            __m512 sum[ROWS][VECTORS])
+{
+    UNROLL for (int i = 0; i < rows; i++) {
+        const char *c = s->c + (size_t)i * s->ldc;
+        UNROLL for (int v = 0; v < vectors; v++) {
+            if (!s->accumulate) sum[i][v] = _mm512_setzero_ps();
+            else if (s->narrow) sum[i][v] = LOAD_NARROW(c + v * LANES * 2, masks[v]);
+            else sum[i][v] = _mm512_maskz_loadu_ps(masks[v], c + v * LANES * 4);
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void store_sums(const strip *s, int rows, int vectors, const __mmask16 *masks,
+                                                             __m512 sum[ROWS][VECTORS])
+{
+    UNROLL for (int i = 0; i < rows; i++) {
+        char *c = s->c + (size_t)i * s->ldc;
+        UNROLL for (int v = 0; v < vectors; v++) {
+            if (s->narrow) STORE_NARROW(c + v * LANES * 2, masks[v], sum[i][v]);
+            else _mm512_mask_storeu_ps(c + v * LANES * 4, masks[v], sum[i][v]);
+        }
+    }
+}
+
+static inline void ask(const cot_tile_stream *o)
+{
+    for (int j = 0; j < 2; j++)
+        for (int line = 0; line < o->lines[j]; line++) cot_soon_ask(o->soon[j]);
+}
+
+static inline __attribute__((always_inline)) void run_strip(const strip *s, int rows, int vectors, bool transposed)
+{
+    const __mmask16 masks[VECTORS] = {vectors == 1 ? s->last : 0xffff, vectors == 2 ? s->last : 0xffff,
+                                      vectors == 3 ? s->last : 0xffff, s->last};
+    __m512 sum[ROWS][VECTORS];
+    const int bytes = vectors * LANES * (s->narrow ? 2 : 4);
+    for (int i = 0; i < rows; i++)
+        for (int at = 0; at < bytes; at += 64) __builtin_prefetch(s->next + (size_t)i * s->ldc + at, 1, 3);
+    load_sums(s, rows, vectors, masks, sum);
+    const word *b = (const word *)s->b, *column = (const word *)s->a[0];
+    for (int p = 0; p < s->words; p += LINE_WORDS) {
+        const int end = p + LINE_WORDS < s->words ? p + LINE_WORDS : s->words;
+        if (!transposed)
+            UNROLL for (int i = 0; i < rows; i++) __builtin_prefetch(s->ahead[i] + p, 0, 3);
+        ask(s->operands);
+        for (int q = p; q < end; q++, b += s->ldb, column += s->step) {
+            __m512i right[VECTORS];
+            UNROLL for (int v = 0; v < vectors; v++) right[v] = _mm512_maskz_loadu_epi32(masks[v], b + v * LANES);
+            UNROLL for (int i = 0; i < rows; i++) {
+                const __m512i left = _mm512_set1_epi32((int)(transposed ? column[i] : ((const word *)s->a[i])[q]));
+                UNROLL for (int v = 0; v < vectors; v++) sum[i][v] = STEP(sum[i][v], left, right[v]);
+            }
+        }
+    }
+    store_sums(s, rows, vectors, masks, sum);
+}
+
+static inline __attribute__((always_inline)) void run_rows(const strip *s, int rows, int vectors, bool transposed)
+{
+    switch (rows) {
+    case 1: run_strip(s, 1, vectors, transposed); break;
+    case 2: run_strip(s, 2, vectors, transposed); break;
+    case 3: run_strip(s, 3, vectors, transposed); break;
+    case 4: run_strip(s, 4, vectors, transposed); break;
+    case 5: run_strip(s, 5, vectors, transposed); break;
+    default: run_strip(s, ROWS, vectors, transposed);
+    }
+}
+
+static inline __attribute__((always_inline)) void run_columns(const strip *s, int rows, int vectors, bool transposed)
+{
+    switch (vectors) {
+    case 1: run_rows(s, rows, 1, transposed); break;
+    case 2: run_rows(s, rows, 2, transposed); break;
+    case 3: run_rows(s, rows, 3, transposed); break;
+    default: run_rows(s, rows, VECTORS, transposed);
+    }
+}
+
+static void run_transposed(const strip *s, int rows, int vectors) { run_columns(s, rows, vectors, true); }
+static void run_plain(const strip *s, int rows, int vectors) { run_columns(s, rows, vectors, false); }
+
+/* Row i of a, counted from the tile's first; rows beyond the tile are asked for only. */
+static const uint32_t *row_of(const cot_tile_spec *s, const uint32_t *a, const int32_t *rows, int i)
+{
+    const size_t row = rows ? (size_t)rows[i] : (size_t)i;
+    return a + row * (size_t)s->lda / WORD_ELEMENTS;
+}
+
+static void set_rows(const cot_tile_spec *s, const void *a, const int32_t *rows, int i0, strip *at)
+{
+    for (int i = 0; i < ROWS; i++) {
+        const int next = i0 + ROWS + i, here = i0 + i < s->m ? i0 + i : s->m - 1;
+        at->a[i] = s->a_transposed ? (const uint32_t *)a + i0 : row_of(s, a, rows, here);
+        at->ahead[i] = s->a_transposed ? at->a[i] : row_of(s, a, rows, rows && next >= s->m ? s->m - 1 : next);
+    }
+}
+
+void STRIPS_RUN(const cot_tile *tile, const cot_tile_stream *o)
+{
+    const cot_tile_spec *s = &tile->spec;
+    const size_t c_size = s->type == COT_TILE_BF16_OUT ? 2 : 4;
+    strip at = {.step = s->a_transposed ? (size_t)s->lda : 0, .ldb = (size_t)s->ldb, .ldc = (size_t)s->ldc * c_size,
+                .words = s->k / WORD_ELEMENTS, .accumulate = s->accumulate, .narrow = c_size == 2, .operands = o};
+    for (int j = 0; j < s->n; j += VECTORS * LANES) {
+        const int columns = s->n - j < VECTORS * LANES ? s->n - j : VECTORS * LANES, vectors = (columns + LANES - 1) / LANES;
+        at.b = (const uint32_t *)o->b + j;
+        at.last = (__mmask16)(0xffffu >> (vectors * LANES - columns));
+        for (int i = 0; i < s->m; i += ROWS) {
+            at.c = (char *)o->c + (size_t)i * at.ldc + (size_t)j * c_size;
+            at.next = i + ROWS < s->m ? at.c + ROWS * at.ldc : (const char *)o->next + (size_t)j * c_size;
+            set_rows(s, o->a, o->rows, i, &at);
+            (s->a_transposed ? run_transposed : run_plain)(&at, s->m - i < ROWS ? s->m - i : ROWS, vectors);
+        }
+    }
+}

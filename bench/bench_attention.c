@@ -1,8 +1,10 @@
-/* How near attention comes to the peak of tile products, forward and backward, counted by its causal half; not part of the build.
+/* How near attention comes to the peak of tile products, forward and backward, counted by its causal half.
+ * Not part of the build.
  *
  *   bench_attention [rows] [length] [heads] [kv heads] [head size] [seconds]
  *
- * FLOPs forward: 2 products of 2 * head_dim for each pair (query, key at or before it), taken as length^2 / 2; backward 2.5 times that. */
+ * FLOPs forward: 2 products of 2 * head_dim for each pair (query, key at or before it), taken as length^2 / 2;
+ * backward 2.5 times that. */
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +17,10 @@
 static double tile_peak(cot_mode mode, double seconds)
 {
     static char memory[64][3 * 64 * 64 * 8];
-    const cot_tile_type type = mode == COT_MODE_F64 ? COT_TILE_F64 : mode == COT_MODE_F32 ? COT_TILE_F32 : COT_TILE_BF16;
-    const cot_tile tile = cot_tile_find((cot_tile_spec){.type = type, .m = 64, .n = 64, .k = 64, .lda = 64, .ldb = 64, .ldc = 64, .accumulate = true});
+    const cot_tile_type type = mode == COT_MODE_F64   ? COT_TILE_F64
+                               : mode == COT_MODE_F32 ? COT_TILE_F32
+                                                      : COT_TILE_BF16;
+    const cot_tile tile = cot_tile_find((cot_tile_spec){type, 64, 64, 64, 64, 64, 64, .accumulate = true});
     double flops = 0;
 #pragma omp parallel num_threads(cot_threads()) reduction(+ : flops)
     {
@@ -37,7 +41,8 @@ static void ones_backward(cot_tape *tape, void *saved)
     bool accumulate = false;
     cot_tensor *y = saved;
     char *grad = cot_tape_grad(tape, y, &accumulate);
-    for (int64_t i = 0; grad && i < cot_tensor_count(y) * (int64_t)cot_dtype_size(y->dtype); i++) grad[i] = (char)(i % 4 == 3 || i % 2 ? 0x3c : 0);
+    for (int64_t i = 0; grad && i < cot_tensor_count(y) * (int64_t)cot_dtype_size(y->dtype); i++)
+        grad[i] = (char)(i % 4 == 3 || i % 2 ? 0x3c : 0);
     gone_back = cot_now();
 }
 
@@ -73,7 +78,7 @@ static void bench(cot_mode mode, const cot_attention_shape *shape, int64_t rows,
     for (int64_t t = 0; t < tokens; t++) first[t] = (int32_t)(t / length * length);
     times best = {1e9, 1e9};
     double peak = 0;
-    for (const double start = cot_now(); cot_now() - start < seconds;) {  /* in turn, so that a loaded machine slows both */
+    for (const double start = cot_now(); cot_now() - start < seconds;) {  /* in turn: a loaded machine slows both */
         const double p = tile_peak(mode, 0.02);
         peak = p > peak ? p : peak;
         const times t = once(tape, shape, tokens, first);
@@ -81,8 +86,9 @@ static void bench(cot_mode mode, const cot_attention_shape *shape, int64_t rows,
         best.backward = t.backward < best.backward ? t.backward : best.backward;
     }
     const double flops = 2.0 * (double)(rows * length * length) * shape->num_heads * shape->head_dim;
-    printf("%-5s peak %6.1f GFLOP/s   forward %7.3f ms %4.1f %%   backward %7.3f ms %4.1f %%   both %4.1f %%\n", cot_dtype_name(cot_mode_act(mode)),
-           peak / 1e9, best.forward * 1e3, 100 * flops / best.forward / peak, best.backward * 1e3, 250 * flops / best.backward / peak,
+    printf("%-5s peak %6.1f GFLOP/s   forward %7.3f ms %4.1f %%   backward %7.3f ms %4.1f %%   both %4.1f %%\n",
+           cot_dtype_name(cot_mode_act(mode)), peak / 1e9, best.forward * 1e3, 100 * flops / best.forward / peak,
+           best.backward * 1e3, 250 * flops / best.backward / peak,
            350 * flops / (best.forward + best.backward) / peak);
     cot_tape_destroy(tape);
     free(first);

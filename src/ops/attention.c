@@ -1,4 +1,4 @@
-/* Checks a call of attention, lays out its plan and records it; the work is in attention_forward.c, _backward.c and _single.c. */
+/* Checks a call of attention, makes its plan and records it; attention_forward.c and its like do the work. */
 #include "ops/attention.h"
 
 #include <limits.h>
@@ -18,29 +18,35 @@ static cot_status check_shape(const cot_tape *tape, const cot_attention_shape *s
 {
     const char *where = cot_tape_where(tape);
     if (s->num_heads < 1 || s->num_kv_heads < 1 || s->num_heads % s->num_kv_heads || s->head_dim < 2 || s->head_dim % 2)
-        return cot_fail(COT_INVALID, "%s: attention with %d heads, %d key/value heads and head size %d, expected key/value heads to divide heads and an even size",
+        return cot_fail(COT_INVALID, "%s: attention with %d heads, %d key/value heads and head size %d, "
+                        "expected key/value heads to divide heads and an even size",
                         where, s->num_heads, s->num_kv_heads, s->head_dim);
     if (!(s->rope_theta >= 0) || s->sliding_window < 0 || !(s->scale >= 0))
-        return cot_fail(COT_INVALID, "%s: attention with rope_theta %g, sliding_window %lld and scale %g, expected none below 0", where, s->rope_theta,
-                        (long long)s->sliding_window, s->scale);
+        return cot_fail(COT_INVALID,
+                        "%s: attention with rope_theta %g, sliding_window %lld and scale %g, expected none below 0",
+                        where, s->rope_theta, (long long)s->sliding_window, s->scale);
     const int64_t width = ((int64_t)s->num_heads + 2 * (int64_t)s->num_kv_heads) * s->head_dim;
     if (qkv->rank != 2 || qkv->shape[1] != width || qkv->shape[0] < 1 || qkv->dtype != cot_tape_act(tape))
-        return cot_fail(COT_SHAPE_MISMATCH, "%s: attention on %s [%lld, %lld], expected %s [tokens, %lld]", where, cot_dtype_name(qkv->dtype),
-                        (long long)qkv->shape[0], (long long)qkv->shape[1], cot_dtype_name(cot_tape_act(tape)), (long long)width);
+        return cot_fail(COT_SHAPE_MISMATCH, "%s: attention on %s [%lld, %lld], expected %s [tokens, %lld]", where,
+                        cot_dtype_name(qkv->dtype), (long long)qkv->shape[0], (long long)qkv->shape[1],
+                        cot_dtype_name(cot_tape_act(tape)), (long long)width);
     if (qkv->shape[0] >= INT32_MAX - ATTENTION_TILE)
-        return cot_fail(COT_INVALID, "%s: attention over %lld tokens, expected fewer than 2^31 - 64", where, (long long)qkv->shape[0]);
+        return cot_fail(COT_INVALID, "%s: attention over %lld tokens, expected fewer than 2^31 - 64", where,
+                        (long long)qkv->shape[0]);
     return COT_OK;
 }
 
-static cot_status check_state(const cot_tape *tape, const cot_attention_shape *s, const cot_kv_state *state, int64_t tokens)
+static cot_status check_state(const cot_tape *tape, const cot_attention_shape *s, const cot_kv_state *state,
+                              int64_t tokens)
 {
     const char *where = cot_tape_where(tape);
     if (state->num_kv_heads != s->num_kv_heads || state->head_dim != s->head_dim || state->mode != cot_tape_mode(tape))
-        return cot_fail(COT_SHAPE_MISMATCH, "%s: a state of %d heads of %d in %s, expected %d of %d in %s", where, state->num_kv_heads, state->head_dim,
-                        cot_dtype_name(cot_mode_act(state->mode)), s->num_kv_heads, s->head_dim, cot_dtype_name(cot_tape_act(tape)));
+        return cot_fail(COT_SHAPE_MISMATCH, "%s: a state of %d heads of %d in %s, expected %d of %d in %s", where,
+                        state->num_kv_heads, state->head_dim, cot_dtype_name(cot_mode_act(state->mode)),
+                        s->num_kv_heads, s->head_dim, cot_dtype_name(cot_tape_act(tape)));
     if (tokens > state->capacity - state->length)
-        return cot_fail(COT_INVALID, "%s: %lld more tokens after %d, expected at most %d in all, the state's capacity", where, (long long)tokens,
-                        state->length, state->capacity);
+        return cot_fail(COT_INVALID, "%s: %lld more tokens after %d, expected at most %d in all, the state's capacity",
+                        where, (long long)tokens, state->length, state->capacity);
     return COT_OK;
 }
 
@@ -48,15 +54,19 @@ static cot_status check_first(const cot_tape *tape, const int32_t *first, int32_
 {
     for (int32_t t = 0; t < tokens; t++)
         if (first[t] < 0 || first[t] > t)
-            return cot_fail(COT_INVALID, "%s: token %d sees tokens from %d on, expected 0 to %d", cot_tape_where(tape), t, first[t], t);
+            return cot_fail(COT_INVALID, "%s: token %d sees tokens from %d on, expected 0 to %d", cot_tape_where(tape),
+                            t, first[t], t);
     return COT_OK;
 }
 
 /* ---- the plan ---- */
 
-static attention_plan make_plan(const cot_tape *tape, const cot_tensor *qkv, const cot_attention_shape *shape, int32_t past)
+static attention_plan make_plan(const cot_tape *tape, const cot_tensor *qkv, const cot_attention_shape *shape,
+                                int32_t past)
 {
-    attention_plan p = {.shape = *shape, .mode = cot_tape_mode(tape), .tokens = (int32_t)qkv->shape[0], .past = past, .row = qkv->shape[1]};
+    attention_plan p = {.shape = *shape, .mode = cot_tape_mode(tape), .past = past};
+    p.tokens = (int32_t)qkv->shape[0];
+    p.row = qkv->shape[1];
     if (p.shape.scale == 0) p.shape.scale = 1 / sqrt((double)shape->head_dim);
     p.kernels = cot_attention_kernels_for(p.mode);
     p.act = cot_dtype_size(cot_tape_act(tape));
@@ -72,23 +82,29 @@ static attention_plan make_plan(const cot_tape *tape, const cot_tensor *qkv, con
     return p;
 }
 
+static cot_tile find_tile(const attention_plan *p, int32_t m, int32_t n, int32_t k, int32_t lda, int32_t ldb, bool add)
+{
+    static const cot_tile_type types[] = {COT_TILE_F64, COT_TILE_F32, COT_TILE_BF16};  /* by mode */
+    cot_tile_spec spec = {.type = types[p->mode], .m = m, .n = n, .k = k, .lda = lda, .ldb = ldb, .ldc = ldb};
+    spec.accumulate = add;
+    return cot_tile_find(spec);
+}
+
 static void find_tiles(attention_plan *p)
 {
-    const cot_tile_type type = p->mode == COT_MODE_F64 ? COT_TILE_F64 : p->mode == COT_MODE_F32 ? COT_TILE_F32 : COT_TILE_BF16;
     const int32_t dim = p->shape.head_dim, tile = ATTENTION_TILE;
     for (int32_t width = 0; width < 2; width++)
         for (int32_t i = 0; i < ATTENTION_STRIPS; i++) {
             const int32_t lanes = width ? tile : ATTENTION_STRIP, keys = (i + 1) * ATTENTION_STRIP;
-            p->tiles.score[width][i] = cot_tile_find((cot_tile_spec){.type = type, .m = keys, .n = lanes, .k = dim, .lda = dim, .ldb = tile, .ldc = tile});
-            p->tiles.value[width][i] = cot_tile_find((cot_tile_spec){.type = type, .m = dim, .n = lanes, .k = keys, .lda = tile, .ldb = tile,
-                                                                     .ldc = tile, .accumulate = true});
-            p->tiles.key[width][i] = cot_tile_find((cot_tile_spec){.type = type, .m = keys, .n = dim, .k = lanes, .lda = tile, .ldb = dim, .ldc = dim,
-                                                                   .accumulate = true});
+            p->tiles.score[width][i] = find_tile(p, keys, lanes, dim, dim, tile, false);
+            p->tiles.value[width][i] = find_tile(p, dim, lanes, keys, tile, tile, true);
+            p->tiles.key[width][i] = find_tile(p, keys, dim, lanes, tile, dim, true);
         }
 }
 
 /* Where tokens stand and what they see. A border lies where no later token sees an earlier one. */
-static void place_tokens(const attention_plan *p, const int32_t *first, int32_t *position, int32_t *lowest, int32_t *span, int32_t *spans)
+static void place_tokens(const attention_plan *p, const int32_t *first, int32_t *position, int32_t *lowest,
+                         int32_t *span, int32_t *spans)
 {
     const int64_t window = p->shape.sliding_window;
     for (int32_t t = 0; t < p->tokens; t++) {
@@ -141,19 +157,22 @@ static void attention_backward(cot_tape *tape, void *saved_)
     if (grad) cot_attention_backward(tape, &s->plan, s->out->data, s->out->grad, s->lse, grad, accumulate);
 }
 
-static cot_status check(const cot_tape *tape, const cot_tensor *qkv, const cot_attention_shape *shape, const int32_t *first, const cot_kv_state *state)
+static cot_status check(const cot_tape *tape, const cot_tensor *qkv, const cot_attention_shape *shape,
+                        const int32_t *first, const cot_kv_state *state)
 {
     COT_TRY(check_shape(tape, shape, qkv));
     return state ? check_state(tape, shape, state, qkv->shape[0]) : check_first(tape, first, (int32_t)qkv->shape[0]);
 }
 
-cot_tensor *cot_attention(cot_tape *tape, cot_tensor *qkv, const cot_attention_shape *shape, const int32_t *first, cot_kv_state *state)
+cot_tensor *cot_attention(cot_tape *tape, cot_tensor *qkv, const cot_attention_shape *shape, const int32_t *first,
+                          cot_kv_state *state)
 {
     cot_tape_kind(tape, COT_TIME_ATTENTION);
     const cot_status status = cot_tape_failed(tape) ? COT_OK : check(tape, qkv, shape, first, state);
     if (status != COT_OK) cot_tape_fail(tape, status);
     const bool wants_grad = qkv->needs_grad && !state && cot_tape_recording(tape);
-    cot_tensor *out = cot_tape_matrix(tape, cot_tape_act(tape), qkv->shape[0], (int64_t)shape->num_heads * shape->head_dim, wants_grad);
+    cot_tensor *out = cot_tape_matrix(tape, cot_tape_act(tape), qkv->shape[0],
+                                      (int64_t)shape->num_heads * shape->head_dim, wants_grad);
     if (cot_tape_failed(tape)) return out;
     attention_plan plan = make_plan(tape, qkv, shape, state ? state->length : 0);
     place(tape, &plan, state ? NULL : first);

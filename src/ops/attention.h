@@ -1,4 +1,4 @@
-/* Causal self-attention over packed sequences, with rotary positions, shared key/value heads, sliding windows and a cache. */
+/* Causal self-attention over packed sequences: rotary positions, shared key/value heads, sliding windows, a cache. */
 #ifndef COT_OPS_ATTENTION_H
 #define COT_OPS_ATTENTION_H
 
@@ -17,32 +17,36 @@ typedef struct cot_kv_state cot_kv_state;
 /**
  * Makes an empty state for up to `capacity` tokens of a layer; mode is that of the tapes it will be used on.
  *
- * Errors   COT_INVALID when a size is not positive or capacity exceeds 2^31 - 65, COT_OUT_OF_MEMORY.
+ * Errors   COT_INVALID when a size is not positive or capacity exceeds 2^31 - 66, COT_OUT_OF_MEMORY.
  */
-cot_status cot_kv_state_create(int64_t capacity, int32_t num_kv_heads, int32_t head_dim, cot_mode mode, cot_kv_state **out);
+cot_status cot_kv_state_create(int64_t capacity, int32_t num_kv_heads, int32_t head_dim, cot_mode mode,
+                               cot_kv_state **out);
 void       cot_kv_state_destroy(cot_kv_state *state);                   /* accepts NULL */
 int64_t    cot_kv_state_length(const cot_kv_state *state);              /* tokens held */
 void       cot_kv_state_truncate(cot_kv_state *state, int64_t length);  /* forgets all tokens from `length` on */
 
 /**
- * out[t, a] = sum over s of softmax over s (scale * q[t, a] . k[s, b]) * v[s, b], where query head a reads key/value head
- * b = floor(a * num_kv_heads / num_heads) and s runs over the tokens that t sees, t included.
+ * out[t, a] = sum over s of softmax over s (scale * q[t, a] . k[s, b]) * v[s, b], where query head a reads key/value
+ * head b = floor(a * num_kv_heads / num_heads) and s runs over the tokens that t sees, t included.
  *
  *   qkv    [T, (num_heads + 2 num_kv_heads) * head_dim] act: q heads, then k heads, then v heads
  *   first  [T], borrowed for the call: token t sees tokens first[t] .. t and stands at position t - first[t]. Rows of a
  *          batch and documents packed into a row are told apart by it alone.
- *   state  NULL, or what came before: then the T tokens are one sequence that goes on from it. `first` is ignored, token t stands at
- *          position (length before) + t and sees the state's tokens and 0 .. t; k and v are appended. No gradient flows.
+ *   state  NULL, or what came before: then the T tokens are one sequence that goes on from it. `first` is ignored,
+ *          token t stands at position (length before) + t and sees the state's tokens and 0 .. t; k and v are appended.
+ *          No gradient flows.
  *   out    [T, num_heads * head_dim] act
  *
- * The T x T scores are never formed: tiles of 64 keys and 64 queries go through a running softmax (in the real type; in bf16 the
- * weights enter the second product rounded), tiles that nobody sees are skipped. Kept for going back: out and log-sum-exp.
+ * The T x T scores are never formed: tiles of 64 keys and 64 queries go through a running softmax in the real type (in
+ * bf16 the weights enter the second product rounded), tiles that nobody sees are skipped. Kept for going back: qkv, out
+ * and the log-sum-exp of scores.
  *
- * Errors   on the tape: COT_SHAPE_MISMATCH when qkv or state do not fit the shape, COT_INVALID when the shape contradicts itself, first[t] is outside
- *          [0, t] or the state is full; the state is then unchanged.
+ * Errors   on the tape: COT_SHAPE_MISMATCH when qkv or state do not fit the shape; COT_INVALID when the shape
+ *          contradicts itself, first[t] is outside [0, t] or the state is full. The state is then unchanged.
  * Threads  parallel over sequences, heads and ranges of queries; results do not depend on the number of threads.
  * Source   [dao2022flashattention], [milakov2018online]; positions [su2021roformer]; shared heads [ainslie2023gqa].
  */
-cot_tensor *cot_attention(cot_tape *tape, cot_tensor *qkv, const cot_attention_shape *shape, const int32_t *first, cot_kv_state *state);
+cot_tensor *cot_attention(cot_tape *tape, cot_tensor *qkv, const cot_attention_shape *shape, const int32_t *first,
+                          cot_kv_state *state);
 
 #endif

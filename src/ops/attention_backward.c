@@ -2,10 +2,11 @@
  *
  * With scores s, weights p = 2^(s - lse) and delta = sum over d of out * d_out:
  *   d_v += p^T d_out,  d_p = d_out v^T,  d_s = p * (d_p - delta),  d_q += scale * d_s k,  d_k += scale * d_s^T q.
- * Queries enter with the factor scale * log2(e) (so that s counts in log2): d_k comes out with it and is divided by log2(e).
+ * Queries enter with the factor scale * log2(e), so that s counts in log2: d_k comes out with it and is divided by
+ * log2(e).
  *
- * Usually a task does all of a span and a key/value head, and nothing is computed twice. Where that makes too few tasks, chunks of queries
- * (their d_q) and chunks of keys (their d_k and d_v) are tasks of their own: 7 products for 5. */
+ * Usually a task does all of a span and a key/value head, and nothing is computed twice. Where that makes too few
+ * tasks, chunks of queries (their d_q) and of keys (their d_k and d_v) are tasks of their own: 7 products for 5. */
 #include <omp.h>
 #include <string.h>
 
@@ -16,7 +17,8 @@ enum { FEWEST_SPANS = 4 };  /* times key/value heads, for tasks of whole spans *
 
 static const double ln_2 = 0.6931471805599453094;
 
-/* A thread's memory. Slot i is a tile of queries: [group][chunk / 64]; row pairs and columns as in kernels/attention/attention.h. */
+/* A thread's memory. Slot i is a tile of queries: [group][chunk / 64]; row pairs and columns as in
+ * kernels/attention/attention.h. */
 typedef struct {
     char *query_rows, *query_columns, *out_grad_rows, *out_grad_columns;  /* [slots][64 * dim] act, all as pairs */
     char *query_grad;                          /* [slots][dim][64] real */
@@ -71,19 +73,21 @@ static void copy_lanes(const attention_plan *p, const char *from, int32_t n, cha
     memset(to + (size_t)n * p->real, 0, (size_t)(ATTENTION_TILE - n) * p->real);
 }
 
-static void load_queries(const backward_call *c, int32_t head, int32_t query, int32_t n, size_t slot, const backward_space *s)
+static void load_queries(const backward_call *c, int32_t head, int32_t query, int32_t n, size_t slot,
+                         const backward_space *s)
 {
     const attention_plan *p = c->plan;
     const cot_attention_kernels *k = p->kernels;
     const int32_t dim = p->shape.head_dim, width = p->shape.num_heads * dim, padded = attention_padded(n);
-    const size_t block = slot * (size_t)dim * ATTENTION_TILE, at = ((size_t)query * (size_t)width + (size_t)(head * dim)) * p->act;
+    const size_t block = slot * (size_t)dim * ATTENTION_TILE;
+    const size_t at = ((size_t)query * (size_t)width + (size_t)(head * dim)) * p->act;
     const size_t stats = slot * ATTENTION_TILE * p->real;
     char *rows = k->row_pairs ? s->rows : s->query_rows + block * p->act;
     cot_attention_queries(p, head, query, n, rows);
     k->column_pairs(padded, dim, rows, s->query_columns + block * p->act);
     if (k->row_pairs) k->row_pairs(padded, dim, rows, s->query_rows + block * p->act);
     rows = k->row_pairs ? s->rows : s->out_grad_rows + block * p->act;
-    k->gather(n, padded, dim, c->out_grad + at, width, NULL, NULL, 1, rows);
+    k->copy(n, padded, dim, c->out_grad + at, width, rows);
     k->column_pairs(padded, dim, rows, s->out_grad_columns + block * p->act);
     if (k->row_pairs) k->row_pairs(padded, dim, rows, s->out_grad_rows + block * p->act);
     k->delta(n, dim, c->out + at, c->out_grad + at, width, s->rows);
@@ -92,29 +96,34 @@ static void load_queries(const backward_call *c, int32_t head, int32_t query, in
     memset(s->query_grad + block * p->real, 0, (size_t)dim * ATTENTION_TILE * p->real);
 }
 
-static void pass_part(const attention_plan *p, const attention_task *task, const attention_part *part, size_t slot, size_t key_row,
-                      const backward_space *s)
+static void pass_part(const attention_plan *p, const attention_task *task, const attention_part *part, size_t slot,
+                      size_t key_row, const backward_space *s)
 {
-    const size_t dim = (size_t)p->shape.head_dim, tile = ATTENTION_TILE, row = (size_t)part->row, lane = (size_t)part->lane;
+    const size_t dim = (size_t)p->shape.head_dim, tile = ATTENTION_TILE, row = (size_t)part->row,
+                 lane = (size_t)part->lane;
     const size_t block = slot * dim * tile, stats = (slot * tile + lane) * p->real;
-    const size_t reals = (row * tile + lane) * p->real, acts = (row * tile + lane) * p->act, pairs = row * tile * p->act + lane * p->real;
+    const size_t reals = (row * tile + lane) * p->real, acts = (row * tile + lane) * p->act;
+    const size_t pairs = row * tile * p->act + lane * p->real;
     const cot_tile *score = attention_tile_of(p->tiles.score, part), *key = attention_tile_of(p->tiles.key, part);
     const cot_tile *value = attention_tile_of(p->tiles.value, part);
-    cot_tile_run(score, s->keys + row * dim * p->act, s->query_columns + block * p->act + lane * p->real, s->scores + reals);
-    cot_tile_run(score, s->values + row * dim * p->act, s->out_grad_columns + block * p->act + lane * p->real, s->weight_grad + reals);
-    p->kernels->gradient(&part->strip, s->lse + stats, s->delta + stats, s->scores + reals, s->weight_grad + reals, s->weights + acts,
-                         s->score_grad + acts, s->score_grad_pairs + pairs);
+    cot_tile_run(score, s->keys + row * dim * p->act, s->query_columns + block * p->act + lane * p->real,
+                 s->scores + reals);
+    cot_tile_run(score, s->values + row * dim * p->act, s->out_grad_columns + block * p->act + lane * p->real,
+                 s->weight_grad + reals);
+    p->kernels->gradient(&part->strip, s->lse + stats, s->delta + stats, s->scores + reals, s->weight_grad + reals,
+                         s->weights + acts, s->score_grad + acts, s->score_grad_pairs + pairs);
     if (task->key_grad) {
         const size_t to = (key_row + row) * dim * p->real, from = (block + lane * dim) * p->act;
         cot_tile_run(key, s->weights + acts, s->out_grad_rows + from, s->value_grad + to);
         cot_tile_run(key, s->score_grad + acts, s->query_rows + from, s->key_grad + to);
     }
     if (task->query_grad)
-        cot_tile_run(value, s->key_columns + row * p->act, s->score_grad_pairs + pairs, s->query_grad + block * p->real + lane * p->real);
+        cot_tile_run(value, s->key_columns + row * p->act, s->score_grad_pairs + pairs,
+                     s->query_grad + block * p->real + lane * p->real);
 }
 
-static void pass_keys(const backward_call *c, const attention_task *task, int32_t kv_head, int32_t query_end, int32_t query0, int32_t key,
-                      const backward_space *s)
+static void pass_keys(const backward_call *c, const attention_task *task, int32_t kv_head, int32_t query_end,
+                      int32_t query0, int32_t key, const backward_space *s)
 {
     const attention_plan *p = c->plan;
     const int32_t keys = at_most(task->key_end - key, ATTENTION_TILE);
@@ -127,7 +136,8 @@ static void pass_keys(const backward_call *c, const attention_task *task, int32_
         for (int32_t query = query0; query < query_end; query += ATTENTION_TILE, slot++) {
             attention_part parts[ATTENTION_STRIPS];
             cot_attention_fetch(p, task, kv_head, key, slot, slots);
-            const int count = cot_attention_parts(p, query, at_most(query_end - query, ATTENTION_TILE), key, keys, parts);
+            const int32_t n = at_most(query_end - query, ATTENTION_TILE);
+            const int count = cot_attention_parts(p, query, n, key, keys, parts);
             for (int i = 0; i < count; i++) pass_part(p, task, &parts[i], (size_t)slot, (size_t)(key - task->key), s);
         }
 }
@@ -138,17 +148,20 @@ static char *grad_rows(const backward_call *c, int32_t token, int32_t column)
     return c->qkv_grad + ((size_t)token * (size_t)c->plan->row + (size_t)column) * c->plan->act;
 }
 
-static void pass_queries(const backward_call *c, const attention_task *task, int32_t kv_head, int32_t query0, const backward_space *s)
+static void pass_queries(const backward_call *c, const attention_task *task, int32_t kv_head, int32_t query0,
+                         const backward_space *s)
 {
     const attention_plan *p = c->plan;
     const int32_t dim = p->shape.head_dim, query_end = at_most(task->query_end, query0 + p->chunk);
-    const int32_t key_end = at_most(task->key_end, query_end), key0 = cot_attention_first_tile(p, task, query0, query_end);
+    const int32_t key_end = at_most(task->key_end, query_end);
+    const int32_t key0 = cot_attention_first_tile(p, task, query0, query_end);
     if (key0 >= key_end) return;
     size_t slot = 0;
     for (int32_t g = 0; g < p->group; g++)
         for (int32_t query = query0; query < query_end; query += ATTENTION_TILE, slot++)
             load_queries(c, kv_head * p->group + g, query, at_most(query_end - query, ATTENTION_TILE), slot, s);
-    for (int32_t key = key0; key < key_end; key += ATTENTION_TILE) pass_keys(c, task, kv_head, query_end, query0, key, s);
+    for (int32_t key = key0; key < key_end; key += ATTENTION_TILE)
+        pass_keys(c, task, kv_head, query_end, query0, key, s);
     slot = 0;
     for (int32_t g = 0; task->query_grad && g < p->group; g++)
         for (int32_t query = query0; query < query_end; query += ATTENTION_TILE, slot++) {
@@ -163,17 +176,20 @@ static void run(const backward_call *c, const attention_task *task, int32_t kv_h
 {
     const attention_plan *p = c->plan;
     const int32_t dim = p->shape.head_dim, n = task->key_end - task->key;
-    const int32_t key_column = (p->shape.num_heads + kv_head) * dim, value_column = key_column + p->shape.num_kv_heads * dim;
+    const int32_t key_column = (p->shape.num_heads + kv_head) * dim;
+    const int32_t value_column = key_column + p->shape.num_kv_heads * dim;
     if (task->key_grad) {
         const size_t bytes = (size_t)attention_padded(n) * (size_t)dim * p->real;
         memset(s->key_grad, 0, bytes);
         memset(s->value_grad, 0, bytes);
     }
-    for (int32_t query = task->query; query < task->query_end; query += p->chunk) pass_queries(c, task, kv_head, query, s);
+    for (int32_t query = task->query; query < task->query_end; query += p->chunk)
+        pass_queries(c, task, kv_head, query, s);
     if (!task->key_grad) return;
-    p->kernels->scatter(n, dim, s->key_grad, p->turns, p->position + task->key, ln_2, NULL, grad_rows(c, task->key, key_column), p->row,
+    p->kernels->scatter(n, dim, s->key_grad, p->turns, p->position + task->key, ln_2, NULL,
+                        grad_rows(c, task->key, key_column), p->row, c->accumulate);
+    p->kernels->scatter(n, dim, s->value_grad, NULL, NULL, 1, NULL, grad_rows(c, task->key, value_column), p->row,
                         c->accumulate);
-    p->kernels->scatter(n, dim, s->value_grad, NULL, NULL, 1, NULL, grad_rows(c, task->key, value_column), p->row, c->accumulate);
 }
 
 /* tasks NULL only counts. */
@@ -209,7 +225,8 @@ static int32_t most_keys(const attention_task *tasks, int32_t count)
     return most;
 }
 
-void cot_attention_backward(cot_tape *tape, const attention_plan *plan, const void *out, const void *out_grad, const void *lse, void *qkv_grad, bool accumulate)
+void cot_attention_backward(cot_tape *tape, const attention_plan *plan, const void *out, const void *out_grad,
+                            const void *lse, void *qkv_grad, bool accumulate)
 {
     const backward_call call = {plan, out, out_grad, lse, qkv_grad, accumulate};
     const int32_t count = list_tasks(plan, NULL), kv_heads = plan->shape.num_kv_heads;

@@ -1,4 +1,4 @@
-/* Attention forward: a task takes up to 512 queries of a key/value head's group, and its keys pass by tile after tile. */
+/* Attention forward: a task takes up to 512 queries of a key/value head's group; its keys pass by, tile after tile. */
 #include <omp.h>
 #include <string.h>
 
@@ -57,7 +57,8 @@ static void start_queries(const attention_plan *p, const attention_task *task, i
         for (int32_t query = task->query; query < task->query_end; query += ATTENTION_TILE, slot++) {
             const int32_t n = queries_of(task, query);
             cot_attention_queries(p, kv_head * p->group + g, query, n, s->rows);
-            p->kernels->column_pairs(attention_padded(n), p->shape.head_dim, s->rows, s->queries + slot * dim * tile * p->act);
+            p->kernels->column_pairs(attention_padded(n), p->shape.head_dim, s->rows,
+                                     s->queries + slot * dim * tile * p->act);
             memset(s->acc + slot * dim * tile * p->real, 0, dim * tile * p->real);
             fill(p, s->maximum + slot * tile * p->real, COT_ATTENTION_LOWEST);
             fill(p, s->sum + slot * tile * p->real, 0);
@@ -66,16 +67,19 @@ static void start_queries(const attention_plan *p, const attention_task *task, i
 
 static void pass_part(const attention_plan *p, const attention_part *part, size_t slot, const forward_space *s)
 {
-    const size_t dim = (size_t)p->shape.head_dim, tile = ATTENTION_TILE, row = (size_t)part->row, lane = (size_t)part->lane * p->real;
+    const size_t dim = (size_t)p->shape.head_dim, tile = ATTENTION_TILE, row = (size_t)part->row,
+                 lane = (size_t)part->lane * p->real;
     const size_t stats = slot * tile * p->real + lane;
     char *scores = s->scores + row * tile * p->real + lane, *weights = s->weights + row * tile * p->act + lane;
     char *acc = s->acc + slot * dim * tile * p->real + lane;
-    cot_tile_run(attention_tile_of(p->tiles.score, part), s->keys + row * dim * p->act, s->queries + slot * dim * tile * p->act + lane, scores);
+    cot_tile_run(attention_tile_of(p->tiles.score, part), s->keys + row * dim * p->act,
+                 s->queries + slot * dim * tile * p->act + lane, scores);
     p->kernels->softmax(&part->strip, p->shape.head_dim, scores, weights, s->maximum + stats, s->sum + stats, acc);
     cot_tile_run(attention_tile_of(p->tiles.value, part), s->values + row * p->act, weights, acc);
 }
 
-static void pass_keys(const attention_plan *p, const attention_task *task, int32_t kv_head, int32_t key, const forward_space *s)
+static void pass_keys(const attention_plan *p, const attention_task *task, int32_t kv_head, int32_t key,
+                      const forward_space *s)
 {
     const int32_t keys = task->key_end - key < ATTENTION_TILE ? task->key_end - key : ATTENTION_TILE;
     cot_attention_values(p, kv_head, key, keys, s->rows);
@@ -92,7 +96,8 @@ static void pass_keys(const attention_plan *p, const attention_task *task, int32
         }
 }
 
-static void finish_queries(const attention_plan *p, const attention_task *task, int32_t kv_head, const forward_space *s, char *out, char *lse)
+static void finish_queries(const attention_plan *p, const attention_task *task, int32_t kv_head, const forward_space *s,
+                           char *out, char *lse)
 {
     const int32_t dim = p->shape.head_dim, width = p->shape.num_heads * dim;
     const size_t tile = ATTENTION_TILE;
@@ -100,19 +105,23 @@ static void finish_queries(const attention_plan *p, const attention_task *task, 
     for (int32_t g = 0; g < p->group; g++)
         for (int32_t query = task->query; query < task->query_end; query += ATTENTION_TILE, slot++) {
             const int32_t n = queries_of(task, query), head = kv_head * p->group + g;
-            char *acc = s->acc + slot * (size_t)dim * tile * p->real, *to = out + ((size_t)query * (size_t)width + (size_t)(head * dim)) * p->act;
-            p->kernels->finish(n, s->maximum + slot * tile * p->real, s->sum + slot * tile * p->real, s->inverse, s->lse);
+            char *acc = s->acc + slot * (size_t)dim * tile * p->real;
+            char *to = out + ((size_t)query * (size_t)width + (size_t)(head * dim)) * p->act;
+            const size_t stats = slot * tile * p->real;
+            p->kernels->finish(n, s->maximum + stats, s->sum + stats, s->inverse, s->lse);
             p->kernels->real_rows(n, dim, acc, s->rows);
             p->kernels->scatter(n, dim, s->rows, NULL, NULL, 1, s->inverse, to, width, false);
-            if (lse) memcpy(lse + ((size_t)head * (size_t)p->tokens + (size_t)query) * p->real, s->lse, (size_t)n * p->real);
+            if (lse)
+                memcpy(lse + ((size_t)head * (size_t)p->tokens + (size_t)query) * p->real, s->lse, (size_t)n * p->real);
         }
 }
 
-static void run(const attention_plan *p, const attention_task *task, int32_t kv_head, const forward_space *s, void *out, void *lse)
+static void run(const attention_plan *p, const attention_task *task, int32_t kv_head, const forward_space *s, void *out,
+                void *lse)
 {
     start_queries(p, task, kv_head, s);
-    for (int32_t key = cot_attention_first_tile(p, task, task->query, task->query_end); key < task->key_end; key += ATTENTION_TILE)
-        pass_keys(p, task, kv_head, key, s);
+    const int32_t first = cot_attention_first_tile(p, task, task->query, task->query_end);
+    for (int32_t key = first; key < task->key_end; key += ATTENTION_TILE) pass_keys(p, task, kv_head, key, s);
     finish_queries(p, task, kv_head, s, out, lse);
 }
 
@@ -123,7 +132,8 @@ static int32_t list_tasks(const attention_plan *p, attention_task *tasks)
     for (int32_t i = 0; i < p->spans; i++)
         for (int32_t query = p->span[i]; query < p->span[i + 1]; query += p->chunk, count++) {
             const int32_t end = p->span[i + 1] - query < p->chunk ? p->span[i + 1] : query + p->chunk;
-            if (tasks) tasks[count] = (attention_task){.query = query, .query_end = end, .key = p->past ? 0 : p->span[i], .key_end = p->past + end};
+            const int32_t key = p->past ? 0 : p->span[i];
+            if (tasks) tasks[count] = (attention_task){query, end, key, p->past + end, false, false};
         }
     return count;
 }

@@ -5,14 +5,14 @@ static const char *at(const char *base, int64_t element, size_t size) { return b
 void cot_attention_keys(const attention_plan *plan, int32_t head, int32_t key, int32_t n, void *rows)
 {
     const char *k = at(plan->k, head * plan->key_head + key * plan->key_row, plan->act);
-    plan->kernels->gather(n, attention_padded(n), plan->shape.head_dim, k, plan->key_row, plan->turn_keys ? plan->turns : NULL,
-                          plan->turn_keys ? plan->position + key : NULL, 1, rows);
+    plan->kernels->gather(n, attention_padded(n), plan->shape.head_dim, k, plan->key_row,
+                          plan->turn_keys ? plan->turns : NULL, plan->turn_keys ? plan->position + key : NULL, 1, rows);
 }
 
 void cot_attention_values(const attention_plan *plan, int32_t head, int32_t key, int32_t n, void *rows)
 {
     const char *v = at(plan->v, head * plan->key_head + key * plan->key_row, plan->act);
-    plan->kernels->gather(n, attention_padded(n), plan->shape.head_dim, v, plan->key_row, NULL, NULL, 1, rows);
+    plan->kernels->copy(n, attention_padded(n), plan->shape.head_dim, v, plan->key_row, rows);
 }
 
 double cot_attention_query_factor(const attention_plan *plan) { return plan->shape.scale * 1.4426950408889634074; }
@@ -20,12 +20,13 @@ double cot_attention_query_factor(const attention_plan *plan) { return plan->sha
 void cot_attention_queries(const attention_plan *plan, int32_t head, int32_t query, int32_t n, void *rows)
 {
     const char *q = at(plan->q, query * plan->row + (int64_t)head * plan->shape.head_dim, plan->act);
-    plan->kernels->gather(n, attention_padded(n), plan->shape.head_dim, q, plan->row, plan->turns, plan->position + query,
-                          cot_attention_query_factor(plan), rows);
+    plan->kernels->gather(n, attention_padded(n), plan->shape.head_dim, q, plan->row, plan->turns,
+                          plan->position + query, cot_attention_query_factor(plan), rows);
 }
 
 /* What 16 queries (n of them real) see of a tile. False when nothing. */
-static bool see(const attention_plan *plan, int32_t query, int32_t n, int32_t key, int32_t keys, cot_attention_strip *strip)
+static bool see(const attention_plan *plan, int32_t query, int32_t n, int32_t key, int32_t keys,
+                cot_attention_strip *strip)
 {
     const int32_t *lowest = plan->lowest + query, own = plan->past + query;
     int32_t least = lowest[0], most = lowest[0];
@@ -34,10 +35,11 @@ static bool see(const attention_plan *plan, int32_t query, int32_t n, int32_t ke
         most = lowest[i] > most ? lowest[i] : most;
     }
     const int32_t from = least > key ? (least - key) / ATTENTION_STRIP * ATTENTION_STRIP : 0;
-    const int32_t seen = own + n - key, to = seen < keys ? attention_padded(seen) : keys;  /* below 0 where all keys come later */
+    const int32_t seen = own + n - key;  /* 0 or less where all keys come later */
+    const int32_t to = seen < keys ? attention_padded(seen) : keys;
     if (seen <= 0 || from >= to) return false;
     const bool whole = key + from >= most && key + to <= own + 1;
-    *strip = (cot_attention_strip){.lanes = ATTENTION_STRIP, .keys = to - from, .key = key + from, .last = own, .lowest = whole ? NULL : lowest};
+    *strip = (cot_attention_strip){ATTENTION_STRIP, to - from, key + from, own, whole ? NULL : lowest};
     return true;
 }
 
@@ -55,7 +57,8 @@ static bool join(const attention_plan *plan, int32_t query, attention_part parts
     return true;
 }
 
-int cot_attention_parts(const attention_plan *plan, int32_t query, int32_t n, int32_t key, int32_t keys, attention_part parts[ATTENTION_STRIPS])
+int cot_attention_parts(const attention_plan *plan, int32_t query, int32_t n, int32_t key, int32_t keys,
+                        attention_part parts[ATTENTION_STRIPS])
 {
     int count = 0;
     for (int32_t lane = 0; lane < n; lane += ATTENTION_STRIP) {
@@ -70,14 +73,16 @@ int cot_attention_parts(const attention_plan *plan, int32_t query, int32_t n, in
     return count == ATTENTION_STRIPS && join(plan, query, parts) ? 1 : count;
 }
 
-int32_t cot_attention_first_tile(const attention_plan *plan, const attention_task *task, int32_t query, int32_t query_end)
+int32_t cot_attention_first_tile(const attention_plan *plan, const attention_task *task, int32_t query,
+                                 int32_t query_end)
 {
     int32_t least = plan->lowest[query];
     for (int32_t t = query + 1; t < query_end; t++) least = plan->lowest[t] < least ? plan->lowest[t] : least;
     return least > task->key ? least - (least - task->key) % ATTENTION_TILE : task->key;
 }
 
-void cot_attention_fetch(const attention_plan *plan, const attention_task *task, int32_t head, int32_t key, int32_t slot, int32_t slots)
+void cot_attention_fetch(const attention_plan *plan, const attention_task *task, int32_t head, int32_t key,
+                         int32_t slot, int32_t slots)
 {
     const int32_t share = (ATTENTION_TILE + slots - 1) / slots, from = key + ATTENTION_TILE + slot * share;
     const int32_t n = task->key_end - from < share ? task->key_end - from : share;

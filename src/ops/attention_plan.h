@@ -1,8 +1,8 @@
-/* How one call of attention is cut into tasks and tiles; shared by its forward and backward. See kernels/attention/attention.h
- * for layouts.
+/* How one call of attention is cut into tasks and tiles; shared by its forward and backward. See
+ * kernels/attention/attention.h for layouts.
  *
- * Tokens of the call are numbered from 0; keys too, the state's first: token t's own key is number past + t. A span is a
- * run of tokens that see nothing outside it. The grid of key tiles starts at a task's first key. */
+ * Tokens of the call are numbered from 0; keys too, the state's first: token t's own key is number past + t. A span is
+ * a run of tokens that see nothing outside it. The grid of key tiles starts at a task's first key. */
 #ifndef COT_OPS_ATTENTION_PLAN_H
 #define COT_OPS_ATTENTION_PLAN_H
 
@@ -20,7 +20,7 @@ enum {
     ATTENTION_TILE = COT_ATTENTION_TILE,
     ATTENTION_STRIP = COT_ATTENTION_STRIP,
     ATTENTION_STRIPS = ATTENTION_TILE / ATTENTION_STRIP,  /* of 16 lanes in a tile */
-    ATTENTION_SLOTS = 8,                                  /* query tiles that a task holds at once, where a group has no more heads */
+    ATTENTION_SLOTS = 8,  /* query tiles that a task holds at once, where a group has no more heads */
 };
 
 /* Queries and keys (ranges of tokens and of key numbers) that a thread deals with at a time, for one key/value head. */
@@ -65,28 +65,38 @@ typedef struct {
     int32_t width;           /* index of its lanes in attention_tiles */
 } attention_part;
 
-/* The parts of a tile that are seen: n queries from token `query` on, `keys` keys from number `key` on. One wide part where all strips see the same
- * keys, else up to four of 16 lanes. Returns how many. */
-int cot_attention_parts(const attention_plan *plan, int32_t query, int32_t n, int32_t key, int32_t keys, attention_part parts[ATTENTION_STRIPS]);
+/* The parts of a tile that are seen: n queries from token `query` on, `keys` keys from number `key` on. One wide part
+ * where all strips see the same keys, else up to four of 16 lanes. Returns how many. */
+int cot_attention_parts(const attention_plan *plan, int32_t query, int32_t n, int32_t key, int32_t keys,
+                        attention_part parts[ATTENTION_STRIPS]);
 
 /* The tile of the task's grid that holds the first key seen by tokens [query, query_end). */
-int32_t cot_attention_first_tile(const attention_plan *plan, const attention_task *task, int32_t query, int32_t query_end);
+int32_t cot_attention_first_tile(const attention_plan *plan, const attention_task *task, int32_t query,
+                                 int32_t query_end);
 
 /* Query tiles that a chunk takes: [group][chunk / 64]. */
-static inline int32_t attention_slots(const attention_plan *plan) { return plan->group * (plan->chunk / ATTENTION_TILE); }
+static inline int32_t attention_slots(const attention_plan *plan)
+{
+    return plan->group * (plan->chunk / ATTENTION_TILE);
+}
 
 static inline const cot_tile *attention_tile_of(const cot_tile tiles[2][ATTENTION_STRIPS], const attention_part *part)
 {
     return &tiles[part->width][part->strip.keys / ATTENTION_STRIP - 1];
 }
 
-static inline int32_t attention_padded(int32_t n) { return (n + ATTENTION_STRIP - 1) / ATTENTION_STRIP * ATTENTION_STRIP; }
+static inline int32_t attention_padded(int32_t n)
+{
+    return (n + ATTENTION_STRIP - 1) / ATTENTION_STRIP * ATTENTION_STRIP;
+}
 
 /* Gathers n keys or values of a head from number `key` on (k: turned), padded with zeros to a multiple of 16. */
 void cot_attention_keys(const attention_plan *plan, int32_t head, int32_t key, int32_t n, void *rows);
 void cot_attention_values(const attention_plan *plan, int32_t head, int32_t key, int32_t n, void *rows);
-/* Asks the processor for a share of the task's next key tile after the one at `key`: its products at slot `slot` of `slots` hide the waiting. */
-void cot_attention_fetch(const attention_plan *plan, const attention_task *task, int32_t head, int32_t key, int32_t slot, int32_t slots);
+/* Asks the processor for a share of the task's key tile after the one at `key`; the products of slot `slot` of `slots`
+ * hide the waiting. */
+void cot_attention_fetch(const attention_plan *plan, const attention_task *task, int32_t head, int32_t key,
+                         int32_t slot, int32_t slots);
 /* What queries carry so that scores count in log2. */
 double cot_attention_query_factor(const attention_plan *plan);
 /* Gathers n queries of a head from token `query` on, turned and scaled for scores in units of log2. */
@@ -105,7 +115,8 @@ void cot_attention_forward(cot_tape *tape, const attention_plan *plan, void *out
 /* The same for one token that goes on from a state: keys are read once, where they lie. */
 void cot_attention_single(cot_tape *tape, const attention_plan *plan, void *out);
 /* qkv_grad (+)= from out_grad, out and lse as above. */
-void cot_attention_backward(cot_tape *tape, const attention_plan *plan, const void *out, const void *out_grad, const void *lse, void *qkv_grad, bool accumulate);
+void cot_attention_backward(cot_tape *tape, const attention_plan *plan, const void *out, const void *out_grad,
+                            const void *lse, void *qkv_grad, bool accumulate);
 
 /* Appends k and v of the call's tokens to the state and lets the plan read keys from there. */
 void cot_kv_state_append(cot_kv_state *state, attention_plan *plan);

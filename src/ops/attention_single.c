@@ -1,5 +1,5 @@
-/* One token over a state: each key and value is read once. Keys are cut into ranges of a fixed length, so that a long past keeps
- * all threads busy; the ranges' softmaxes are put together in order. */
+/* One token over a state: each key and value is read once. Keys are cut into ranges of a fixed length, so that a long
+ * past keeps all threads busy; the ranges' softmaxes are put together in order. */
 #include <math.h>
 #include <string.h>
 
@@ -25,9 +25,10 @@ static void pass_range(const attention_plan *p, const single_space *s, int32_t r
     const size_t from = ((size_t)kv_head * (size_t)p->key_head + (size_t)key * dim) * p->act;
     char *scores = s->scores + ((size_t)range * (size_t)p->shape.num_kv_heads + (size_t)kv_head) * RANGE * p->real;
     for (int32_t g = 0; g < p->group; g++) {
-        const size_t head = (size_t)(kv_head * p->group + g), at = ((size_t)range * (size_t)p->shape.num_heads + head) * p->real;
-        p->kernels->single(n, p->shape.head_dim, s->queries + head * dim * p->act, p->k + from, p->v + from, scores, s->maximum + at, s->sum + at,
-                           s->acc + at * dim);
+        const size_t head = (size_t)(kv_head * p->group + g);
+        const size_t at = ((size_t)range * (size_t)p->shape.num_heads + head) * p->real;
+        p->kernels->single(n, p->shape.head_dim, s->queries + head * dim * p->act, p->k + from, p->v + from, scores,
+                           s->maximum + at, s->sum + at, s->acc + at * dim);
     }
 }
 
@@ -39,18 +40,21 @@ static void put_together(const attention_plan *p, const single_space *s, int32_t
     double top = COT_ATTENTION_LOWEST, total = 0;
     for (int32_t r = 0; r < s->ranges; r++) top = fmax(top, cot_value_at(s->maximum, real, r * heads + head));
     for (int32_t r = 0; r < s->ranges; r++)
-        total += cot_value_at(s->sum, real, r * heads + head) * exp2(cot_value_at(s->maximum, real, r * heads + head) - top);
-    for (int32_t d = 0; d < dim; d++) {
-        double value = 0;
-        for (int32_t r = 0; r < s->ranges; r++)
-            value += cot_value_at(s->acc, real, ((int64_t)r * heads + head) * dim + d) * exp2(cot_value_at(s->maximum, real, r * heads + head) - top);
-        cot_value_set(s->acc, real, (int64_t)head * dim + d, value / total);
+        total +=
+            cot_value_at(s->sum, real, r * heads + head) * exp2(cot_value_at(s->maximum, real, r * heads + head) - top);
+    for (int32_t r = 0; r < s->ranges; r++) {
+        const double share = exp2(cot_value_at(s->maximum, real, r * heads + head) - top) / total;
+        for (int32_t d = 0; d < dim; d++) {
+            const double value = share * cot_value_at(s->acc, real, ((int64_t)r * heads + head) * dim + d);
+            cot_value_put(s->acc, real, (int64_t)head * dim + d, value, r > 0);
+        }
     }
 }
 
 void cot_attention_single(cot_tape *tape, const attention_plan *p, void *out)
 {
-    const int32_t heads = p->shape.num_heads, kv_heads = p->shape.num_kv_heads, dim = p->shape.head_dim, keys = p->past + 1 - p->lowest[0];
+    const int32_t heads = p->shape.num_heads, kv_heads = p->shape.num_kv_heads, dim = p->shape.head_dim;
+    const int32_t keys = p->past + 1 - p->lowest[0];
     single_space s = {.first = p->lowest[0], .ranges = (keys + RANGE - 1) / RANGE};
     const size_t mark = cot_tape_scratch_mark(tape), all = (size_t)s.ranges * (size_t)heads * p->real;
     s.queries = cot_tape_scratch(tape, (size_t)(heads * dim) * p->act);
@@ -62,8 +66,8 @@ void cot_attention_single(cot_tape *tape, const attention_plan *p, void *out)
     const int32_t jobs = s.ranges * kv_heads;
     const bool worth = jobs > 1 && (int64_t)keys * heads * dim > WORTH_THREADS;
     for (int32_t h = 0; h < heads; h++)
-        p->kernels->gather(1, 1, dim, p->q + (size_t)(h * dim) * p->act, p->row, p->turns, p->position, cot_attention_query_factor(p),
-                           s.queries + (size_t)(h * dim) * p->act);
+        p->kernels->gather(1, 1, dim, p->q + (size_t)(h * dim) * p->act, p->row, p->turns, p->position,
+                           cot_attention_query_factor(p), s.queries + (size_t)(h * dim) * p->act);
 #pragma omp parallel for num_threads(worth ? cot_threads() : 1) schedule(static)
     for (int32_t job = 0; job < jobs; job++) pass_range(p, &s, job / kv_heads, job % kv_heads);
     for (int32_t h = 0; h < heads; h++) put_together(p, &s, h);

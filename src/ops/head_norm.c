@@ -18,7 +18,8 @@ static void head_norm_backward(cot_tape *tape, void *saved_)
     head_norm_saved *s = saved_;
     const cot_head_norm_kernels *kernels = cot_head_norm_kernels_for(cot_tape_mode(tape));
     const cot_elementwise_kernels *elementwise = cot_elementwise_kernels_for(cot_tape_mode(tape));
-    const int64_t dim = s->shape.dim, rows = cot_tensor_rows(s->x), each = cot_sum_piece_rows(rows), pieces = cot_pieces(rows, each);
+    const int64_t dim = s->shape.dim, rows = cot_tensor_rows(s->x);
+    const int64_t each = cot_sum_piece_rows(rows), pieces = cot_pieces(rows, each);
     const size_t bytes = (size_t)dim * cot_dtype_size(cot_tape_real(tape)), mark = cot_tape_scratch_mark(tape);
     bool add = false, add_weight[2] = {false, false};
     void *dx = cot_tape_grad(tape, s->x, &add);
@@ -29,30 +30,35 @@ static void head_norm_backward(cot_tape *tape, void *saved_)
 #pragma omp parallel for num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++) {
         char *sum = partial + 2 * (size_t)p * bytes;
-        kernels->backward(p * each, cot_piece_end(p, each, rows), &s->shape, s->x->data, s->q_weight->data, s->k_weight->data, s->rstd, s->y->grad,
-                          dx, add, dw[0] ? sum : NULL, dw[1] ? sum + bytes : NULL);
+        kernels->backward(p * each, cot_piece_end(p, each, rows), &s->shape, s->x->data, s->q_weight->data,
+                          s->k_weight->data, s->rstd, s->y->grad, dx, add, dw[0] ? sum : NULL,
+                          dw[1] ? sum + bytes : NULL);
     }
     for (int kind = 0; kind < 2; kind++) {
         if (!dw[kind]) continue;
         if (!add_weight[kind]) memset(dw[kind], 0, bytes);
-        for (int64_t p = 0; p < pieces; p++) elementwise->add(0, dim, partial + (2 * (size_t)p + (size_t)kind) * bytes, dw[kind]);
+        for (int64_t p = 0; p < pieces; p++)
+            elementwise->add(0, dim, partial + (2 * (size_t)p + (size_t)kind) * bytes, dw[kind]);
     }
     cot_tape_scratch_release(tape, mark);
 }
 
-static cot_status check(const cot_tape *tape, const cot_tensor *qkv, const cot_attention_shape *s, const cot_tensor *q_weight, const cot_tensor *k_weight)
+static cot_status check(const cot_tape *tape, const cot_tensor *qkv, const cot_attention_shape *s,
+                        const cot_tensor *q_weight, const cot_tensor *k_weight)
 {
     const int64_t width = ((int64_t)s->num_heads + 2 * (int64_t)s->num_kv_heads) * s->head_dim;
     if (qkv->rank != 2 || qkv->shape[1] != width)
-        return cot_fail(COT_SHAPE_MISMATCH, "%s: norm of heads in rows of %lld, expected %lld", cot_tape_where(tape), (long long)cot_tensor_columns(qkv),
-                        (long long)width);
+        return cot_fail(COT_SHAPE_MISMATCH, "%s: norm of heads in rows of %lld, expected %lld", cot_tape_where(tape),
+                        (long long)cot_tensor_columns(qkv), (long long)width);
     if (cot_tensor_count(q_weight) != s->head_dim || cot_tensor_count(k_weight) != s->head_dim)
-        return cot_fail(COT_SHAPE_MISMATCH, "%s: norm of heads with %lld and %lld weights, expected %d", cot_tape_where(tape),
-                        (long long)cot_tensor_count(q_weight), (long long)cot_tensor_count(k_weight), s->head_dim);
+        return cot_fail(COT_SHAPE_MISMATCH, "%s: norm of heads with %lld and %lld weights, expected %d",
+                        cot_tape_where(tape), (long long)cot_tensor_count(q_weight),
+                        (long long)cot_tensor_count(k_weight), s->head_dim);
     return COT_OK;
 }
 
-cot_tensor *cot_head_norm(cot_tape *tape, cot_tensor *qkv, const cot_attention_shape *shape, cot_tensor *q_weight, cot_tensor *k_weight, double eps)
+cot_tensor *cot_head_norm(cot_tape *tape, cot_tensor *qkv, const cot_attention_shape *shape, cot_tensor *q_weight,
+                          cot_tensor *k_weight, double eps)
 {
     cot_tape_kind(tape, COT_TIME_ELEMENTWISE);
     const cot_status status = cot_tape_failed(tape) ? COT_OK : check(tape, qkv, shape, q_weight, k_weight);
@@ -68,7 +74,8 @@ cot_tensor *cot_head_norm(cot_tape *tape, cot_tensor *qkv, const cot_attention_s
     const int64_t pieces = cot_pieces(rows, COT_PIECE_ROWS);
 #pragma omp parallel for num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
-        kernels->forward(p * COT_PIECE_ROWS, cot_piece_end(p, COT_PIECE_ROWS, rows), &s->shape, qkv->data, q_weight->data, k_weight->data, eps, y->data, rstd);
+        kernels->forward(p * COT_PIECE_ROWS, cot_piece_end(p, COT_PIECE_ROWS, rows), &s->shape, qkv->data,
+                         q_weight->data, k_weight->data, eps, y->data, rstd);
     cot_tape_record(tape, head_norm_backward, s, &y, 1);
     return y;
 }

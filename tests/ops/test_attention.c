@@ -1,5 +1,5 @@
-/* Attention against a plain T x T implementation, its gradients against finite differences, other modes against f64, states cut in
- * any way against one call, 1 thread against several. Run under every COTERIE_CPU. */
+/* Attention against a plain T x T implementation, its gradients against finite differences, other modes against f64,
+ * states cut in any way against one call, 1 thread against several. Run under every COTERIE_CPU. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,11 +37,19 @@ static const attention_case cases[] = {
     {150, 150, 0, {2, 1, 8, 10000, 37, 0}},
     {150, 150, 0, {2, 2, 8, 10000, 1, 0}},
     {200, 200, 70, {1, 1, 80, 10000, 64, 0}},
-    {300, 300, 0, {9, 1, 4, 10000, 100, 0}},  /* one span of several chunks and fewer heads than make whole spans worth it */
+    {300, 300, 0, {9, 1, 4, 10000, 100, 0}},  /* one span of several chunks, one key head: backward in parts */
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
-static int64_t width_of(const attention_case *c) { return ((int64_t)c->shape.num_heads + 2 * c->shape.num_kv_heads) * c->shape.head_dim; }
+static int64_t width_of(const attention_case *c)
+{
+    return ((int64_t)c->shape.num_heads + 2 * c->shape.num_kv_heads) * c->shape.head_dim;
+}
+
+static int64_t outs_of(const attention_case *c)
+{
+    return (int64_t)c->tokens * c->shape.num_heads * c->shape.head_dim;
+}
 
 static int32_t *first_of(const attention_case *c)
 {
@@ -59,7 +67,8 @@ static double *numbers(int64_t count, uint64_t from)
 {
     double *x = cot_malloc((size_t)count * sizeof *x);
     assert_non_null(x);
-    for (int64_t i = 0; i < count; i++) x[i] = (double)cot_bf16_to_f32(cot_f32_to_bf16((float)(2 * cot_rng_uniform(key, from + (uint64_t)i) - 1)));
+    for (int64_t i = 0; i < count; i++)
+        x[i] = (double)cot_bf16_to_f32(cot_f32_to_bf16((float)(2 * cot_rng_uniform(key, from + (uint64_t)i) - 1)));
     return x;
 }
 
@@ -75,7 +84,8 @@ static void turn(const attention_case *c, const double *x, int32_t position, dou
     }
 }
 
-static void plain_query(const attention_case *c, const int32_t *first, const double *qkv, int32_t t, int32_t head, double *out)
+static void plain_query(const attention_case *c, const int32_t *first, const double *qkv, int32_t t, int32_t head,
+                        double *out)
 {
     enum { MOST_DIM = 128, MOST_TOKENS = 1024 };
     const cot_attention_shape *s = &c->shape;
@@ -144,7 +154,8 @@ static void weighted_backward(cot_tape *tape, void *saved)
     const weighted *w = saved;
     bool accumulate = false;
     void *grad = cot_tape_grad(tape, w->y, &accumulate);
-    for (int64_t i = 0; grad && i < cot_tensor_count(w->y); i++) cot_value_put(grad, w->y->dtype, i, w->weight[i], accumulate);
+    for (int64_t i = 0; grad && i < cot_tensor_count(w->y); i++)
+        cot_value_put(grad, w->y->dtype, i, w->weight[i], accumulate);
 }
 
 static cot_tensor *weigh(cot_tape *tape, cot_tensor *y, const double *weight)
@@ -166,7 +177,8 @@ typedef struct {
 } result;
 
 /* `twice` uses the input a second time, so that the gradient is added to one that is there. */
-static result compute(const attention_case *c, cot_mode mode, const int32_t *first, const double *qkv, const double *weight, bool twice)
+static result compute(const attention_case *c, cot_mode mode, const int32_t *first, const double *qkv,
+                      const double *weight, bool twice)
 {
     cot_tape *tape = new_tape(mode, weight != NULL);
     cot_tensor *x = input(tape, c->tokens, width_of(c), qkv);
@@ -203,11 +215,13 @@ static double largest(const double *x, int64_t count)
     return most;
 }
 
-static void check_near(const double *got, const double *want, int64_t count, double tolerance, const char *what, int number)
+static void check_near(const double *got, const double *want, int64_t count, double tolerance, const char *what,
+                       int number)
 {
     for (int64_t i = 0; i < count; i++)
         if (!(fabs(got[i] - want[i]) <= tolerance))
-            fail_msg("%s of case %d at %lld: %.15g, expected %.15g within %g", what, number, (long long)i, got[i], want[i], tolerance);
+            fail_msg("%s of case %d at %lld: %.15g, expected %.15g within %g", what, number, (long long)i, got[i],
+                     want[i], tolerance);
 }
 
 /* f64 sums of at most 300 numbers below 1 in another order. */
@@ -219,7 +233,7 @@ static void agrees_with_plain(void **state)
         int32_t *first = first_of(c);
         double *qkv = numbers(c->tokens * width_of(c), 0), *want = plain(c, first, qkv);
         const result r = compute(c, COT_MODE_F64, first, qkv, NULL, false);
-        check_near(r.out, want, (int64_t)c->tokens * c->shape.num_heads * c->shape.head_dim, 1e-13, "out", i);
+        check_near(r.out, want, outs_of(c), 1e-13, "out", i);
         release(r);
         cot_free(want);
         cot_free(qkv);
@@ -227,11 +241,12 @@ static void agrees_with_plain(void **state)
     }
 }
 
-/* A slope along a direction, by central differences of step h: error h^2 / 6 times the third derivative plus 1e-16 / h. */
-static double slope(const attention_case *c, const int32_t *first, const double *qkv, const double *weight, const double *direction)
+/* A slope along a direction by central differences: wrong by h^2 / 6 third derivatives and 1e-16 / h. */
+static double slope(const attention_case *c, const int32_t *first, const double *qkv, const double *weight,
+                    const double *direction)
 {
     const double h = 1e-5;
-    const int64_t count = c->tokens * width_of(c), outs = (int64_t)c->tokens * c->shape.num_heads * c->shape.head_dim;
+    const int64_t count = c->tokens * width_of(c), outs = outs_of(c);
     double *moved = cot_malloc((size_t)count * sizeof *moved), sum[2] = {0, 0};
     for (int side = 0; side < 2; side++) {
         for (int64_t i = 0; i < count; i++) moved[i] = qkv[i] + (side ? h : -h) * direction[i];
@@ -249,23 +264,26 @@ static void gradient_is_slope(void **state)
     (void)state;
     for (int i = 0; i < CASES; i++) {
         const attention_case *c = &cases[i];
-        const int64_t count = c->tokens * width_of(c), outs = (int64_t)c->tokens * c->shape.num_heads * c->shape.head_dim;
+        const int64_t count = c->tokens * width_of(c), outs = outs_of(c);
         int32_t *first = first_of(c);
         double *qkv = numbers(count, 0), *weight = numbers(outs, 1 << 20), *direction = numbers(count, 2 << 20);
         const result r = compute(c, COT_MODE_F64, first, qkv, weight, false);
         double along = 0, size = 0;
         for (int64_t j = 0; j < count; j++) along += direction[j] * r.grad[j], size += fabs(direction[j] * r.grad[j]);
         const double want = slope(c, first, qkv, weight, direction);
-        if (!(fabs(along - want) <= 1e-7 * (size + 1))) fail_msg("case %d: slope %.12g, expected %.12g", i, along, want);
+        if (!(fabs(along - want) <= 1e-7 * (size + 1)))
+            fail_msg("case %d: slope %.12g, expected %.12g", i, along, want);
         for (int64_t j = 0; j < count; j++) direction[j] = 0;
         for (int64_t j = 0; j < count; j += 1 + count / 25) {
             direction[j] = 1;
             const double one = slope(c, first, qkv, weight, direction);
-            if (!(fabs(r.grad[j] - one) <= 1e-8 * (fabs(one) + 1))) fail_msg("case %d: gradient[%lld] %.12g, expected %.12g", i, (long long)j, r.grad[j], one);
+            if (!(fabs(r.grad[j] - one) <= 1e-8 * (fabs(one) + 1)))
+                fail_msg("case %d: gradient[%lld] %.12g, expected %.12g", i, (long long)j, r.grad[j], one);
             direction[j] = 0;
         }
         const result added = compute(c, COT_MODE_F64, first, qkv, weight, true);
-        for (int64_t j = 0; j < count; j++) assert_true(fabs(added.grad[j] - (double)j - r.grad[j]) <= 1e-10 * (double)(j + 1));
+        for (int64_t j = 0; j < count; j++)
+            assert_true(fabs(added.grad[j] - (double)j - r.grad[j]) <= 1e-10 * (double)(j + 1));
         release(added);
         release(r);
         cot_free(direction);
@@ -275,21 +293,27 @@ static void gradient_is_slope(void **state)
     }
 }
 
-/* Outputs are averages of numbers below 1. f32: scores of up to 80 products round by some 1e-5, exp2 by 3e-7. bf16: turned q and k, weights
- * and the output round by 2^-9 of themselves; gradients, sums of many such terms, are held against their largest. */
+/* Outputs are averages of numbers below 1. f32: scores of up to 80 products round by some 1e-5, exp2 by 3e-7. bf16:
+ * turned q and k, weights and the output round by 2^-9 of themselves; gradients, sums of many such terms, are held
+ * against their largest. */
 static void modes_agree(void **state)
 {
     (void)state;
-    static const struct { cot_mode mode; double out, grad; } modes[] = {{COT_MODE_F32, 5e-6, 1e-5}, {COT_MODE_BF16, 1.5e-2, 2e-2}};
+    static const struct {
+        cot_mode mode;
+        double   out, grad;
+    } modes[] = {{COT_MODE_F32, 5e-6, 1e-5}, {COT_MODE_BF16, 1.5e-2, 2e-2}};
     for (int i = 0; i < CASES; i++)
         for (int m = 0; m < 2; m++) {
             const attention_case *c = &cases[i];
-            const int64_t count = c->tokens * width_of(c), outs = (int64_t)c->tokens * c->shape.num_heads * c->shape.head_dim;
+            const int64_t count = c->tokens * width_of(c), outs = outs_of(c);
             int32_t *first = first_of(c);
             double *qkv = numbers(count, 0), *weight = numbers(outs, 1 << 20);
-            const result want = compute(c, COT_MODE_F64, first, qkv, weight, false), got = compute(c, modes[m].mode, first, qkv, weight, false);
+            const result want = compute(c, COT_MODE_F64, first, qkv, weight, false);
+            const result got = compute(c, modes[m].mode, first, qkv, weight, false);
             check_near(got.out, want.out, outs, modes[m].out, m ? "bf16 out" : "f32 out", i);
-            check_near(got.grad, want.grad, count, modes[m].grad * fmax(1, largest(want.grad, count)), m ? "bf16 gradient" : "f32 gradient", i);
+            check_near(got.grad, want.grad, count, modes[m].grad * fmax(1, largest(want.grad, count)),
+                       m ? "bf16 gradient" : "f32 gradient", i);
             release(want);
             release(got);
             cot_free(weight);
@@ -304,7 +328,7 @@ static void threads_agree(void **state)
     for (int i = 0; i < CASES; i++)
         for (int mode = 0; mode < COT_MODE_COUNT; mode++) {
             const attention_case *c = &cases[i];
-            const int64_t count = c->tokens * width_of(c), outs = (int64_t)c->tokens * c->shape.num_heads * c->shape.head_dim;
+            const int64_t count = c->tokens * width_of(c), outs = outs_of(c);
             int32_t *first = first_of(c);
             double *qkv = numbers(count, 0), *weight = numbers(outs, 1 << 20);
             assert_int_equal(cot_set_threads(1), COT_OK);
@@ -349,11 +373,13 @@ static void causal(void **state)
 
 /* ---- states ---- */
 
-static void feed(const attention_case *c, cot_mode mode, cot_kv_state *kv, const double *qkv, int32_t from, int32_t to, double *out)
+static void feed(const attention_case *c, cot_mode mode, cot_kv_state *kv, const double *qkv, int32_t from, int32_t to,
+                 double *out)
 {
     const int64_t outs = (int64_t)c->shape.num_heads * c->shape.head_dim;
     cot_tape *tape = new_tape(mode, true);
-    cot_tensor *y = cot_attention(tape, input(tape, to - from, width_of(c), qkv + from * width_of(c)), &c->shape, NULL, kv);
+    cot_tensor *x = input(tape, to - from, width_of(c), qkv + from * width_of(c));
+    cot_tensor *y = cot_attention(tape, x, &c->shape, NULL, kv);
     assert_int_equal(cot_tape_status(tape), COT_OK);
     assert_false(y->needs_grad);
     for (int64_t i = 0; i < (to - from) * outs; i++) out[from * outs + i] = cot_value_at(y->data, y->dtype, i);
@@ -364,7 +390,7 @@ static void feed(const attention_case *c, cot_mode mode, cot_kv_state *kv, const
 /* One sequence, cut at the given places (ending with its length). */
 static void check_cuts(const attention_case *c, cot_mode mode, const int32_t *cuts, double tolerance, int number)
 {
-    const int64_t outs = (int64_t)c->tokens * c->shape.num_heads * c->shape.head_dim;
+    const int64_t outs = outs_of(c);
     int32_t *first = first_of(c);
     double *qkv = numbers(c->tokens * width_of(c), 0), *out = cot_calloc((size_t)outs * sizeof *out);
     const result want = compute(c, mode, first, qkv, NULL, false);
@@ -374,7 +400,8 @@ static void check_cuts(const attention_case *c, cot_mode mode, const int32_t *cu
     check_near(out, want.out, outs, tolerance, "out by a state", number);
     cot_kv_state_truncate(kv, c->tokens / 3);  /* forget and go on again, with other cuts */
     assert_int_equal(cot_kv_state_length(kv), c->tokens / 3);
-    memset(out + c->tokens / 3 * (outs / c->tokens), 0, (size_t)(c->tokens - c->tokens / 3) * (size_t)(outs / c->tokens) * sizeof *out);
+    const int64_t kept = c->tokens / 3 * (outs / c->tokens);
+    memset(out + kept, 0, (size_t)(outs - kept) * sizeof *out);
     if (c->tokens / 3 < c->tokens - 1) feed(c, mode, kv, qkv, c->tokens / 3, c->tokens - 1, out);
     feed(c, mode, kv, qkv, c->tokens - 1, c->tokens, out);
     check_near(out, want.out, outs, tolerance, "out after forgetting", number);
@@ -406,7 +433,8 @@ static void state_continues(void **state)
 
 /* ---- what cannot work ---- */
 
-static void expect(cot_status want, const char *part, const attention_case *c, const int32_t *first, cot_kv_state *kv, int64_t columns)
+static void expect(cot_status want, const char *part, const attention_case *c, const int32_t *first, cot_kv_state *kv,
+                   int64_t columns)
 {
     cot_tape *tape = new_tape(COT_MODE_F32, true);
     cot_tape_enter(tape, "layers.3");
@@ -453,7 +481,8 @@ static cot_status step(const attention_case *c, const int32_t *first, const doub
     cot_tape *tape = NULL;
     cot_kv_state *kv = NULL;
     cot_status status = cot_tape_create(COT_MODE_BF16, &tape);
-    if (status == COT_OK) status = cot_kv_state_create(c->tokens, c->shape.num_kv_heads, c->shape.head_dim, COT_MODE_BF16, &kv);
+    if (status == COT_OK)
+        status = cot_kv_state_create(c->tokens, c->shape.num_kv_heads, c->shape.head_dim, COT_MODE_BF16, &kv);
     if (status == COT_OK) {
         cot_tape_reset(tape, true, true, 1, 1);
         cot_tensor *x = input(tape, c->tokens, width_of(c), qkv);
@@ -472,7 +501,7 @@ static void memory_may_be_short(void **state)
     (void)state;
     const attention_case *c = &cases[6];
     int32_t *first = first_of(c);
-    double *qkv = numbers(c->tokens * width_of(c), 0), *weight = numbers((int64_t)c->tokens * c->shape.num_heads * c->shape.head_dim, 1 << 20);
+    double *qkv = numbers(c->tokens * width_of(c), 0), *weight = numbers(outs_of(c), 1 << 20);
     const int64_t blocks = cot_memory_blocks();
     int failures = 0;
     for (cot_status status = COT_OUT_OF_MEMORY; status != COT_OK; failures++) {
@@ -494,12 +523,13 @@ static void allocates_nothing_later(void **state)
     (void)state;
     const attention_case *c = &cases[6];
     int32_t *first = first_of(c);
-    double *qkv = numbers(c->tokens * width_of(c), 0), *weight = numbers((int64_t)c->tokens * c->shape.num_heads * c->shape.head_dim, 1 << 20);
+    double *qkv = numbers(c->tokens * width_of(c), 0), *weight = numbers(outs_of(c), 1 << 20);
     cot_tape *tape = new_tape(COT_MODE_F32, true);
     for (int i = 0; i < 6; i++) {
         cot_tape_reset(tape, true, true, 1, (uint32_t)i);
         if (i == 3) cot_memory_fail_after(1);
-        cot_tape_backward(tape, weigh(tape, cot_attention(tape, input(tape, c->tokens, width_of(c), qkv), &c->shape, first, NULL), weight), 1);
+        cot_tensor *x = input(tape, c->tokens, width_of(c), qkv);
+        cot_tape_backward(tape, weigh(tape, cot_attention(tape, x, &c->shape, first, NULL), weight), 1);
         assert_int_equal(cot_tape_status(tape), COT_OK);
     }
     cot_memory_fail_after(0);
@@ -512,9 +542,15 @@ static void allocates_nothing_later(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_plain),   cmocka_unit_test(gradient_is_slope),  cmocka_unit_test(modes_agree),
-        cmocka_unit_test(threads_agree),       cmocka_unit_test(causal),             cmocka_unit_test(state_continues),
-        cmocka_unit_test(says_what_is_wrong),  cmocka_unit_test(memory_may_be_short), cmocka_unit_test(allocates_nothing_later),
+        cmocka_unit_test(agrees_with_plain),
+        cmocka_unit_test(gradient_is_slope),
+        cmocka_unit_test(modes_agree),
+        cmocka_unit_test(threads_agree),
+        cmocka_unit_test(causal),
+        cmocka_unit_test(state_continues),
+        cmocka_unit_test(says_what_is_wrong),
+        cmocka_unit_test(memory_may_be_short),
+        cmocka_unit_test(allocates_nothing_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* The norm of query and key heads: against its formula, gradients against central differences, other modes against f64, 1 thread
- * against 2. Run under every COTERIE_CPU. */
+/* The norm of query and key heads: against its formula, gradients against central differences, other modes against f64,
+ * 1 thread against 2. Run under every COTERIE_CPU. */
 #include "central_differences.h"
 
 #include <string.h>
@@ -41,7 +41,8 @@ static void compute(cot_mode mode, int64_t rows, double before, norm_result *r)
     cot_tape_backward(tape, probe(tape, y), 1);
     assert_int_equal(cot_tape_status(tape), COT_OK);
     memset(r, 0, sizeof *r);
-    for (int64_t i = 0; i < rows * WIDTH; i++) r->y[i] = cot_value_at(y->data, y->dtype, i), r->dx[i] = cot_value_at(x->grad, x->dtype, i);
+    for (int64_t i = 0; i < rows * WIDTH; i++)
+        r->y[i] = cot_value_at(y->data, y->dtype, i), r->dx[i] = cot_value_at(x->grad, x->dtype, i);
     for (int k = 0; k < 2; k++)
         for (int64_t i = 0; i < 6; i++) r->dw[k][i] = cot_value_at(w[k]->grad, w[k]->dtype, i);
     cot_tape_destroy(tape);
@@ -55,7 +56,8 @@ static void follows_its_formula(void **state)
     for (int64_t row = 0; row < 5; row++)
         for (int64_t c = 0; c < WIDTH; c++) {
             double square = 0;
-            for (int64_t i = 0; i < 6; i++) square += number(1, row * WIDTH + c / 6 * 6 + i) * number(1, row * WIDTH + c / 6 * 6 + i);
+            for (int64_t i = 0; i < 6; i++)
+                square += number(1, row * WIDTH + c / 6 * 6 + i) * number(1, row * WIDTH + c / 6 * 6 + i);
             const double x = number(1, row * WIDTH + c), w = number(c < 4 * 6 ? 2 : 3, c % 6);
             const double want = c < NORMED ? w * x / sqrt(square / 6 + 1e-5) : x;
             assert_true(fabs(r.y[row * WIDTH + c] - want) <= 1e-14 * (1 + fabs(want)));
@@ -101,12 +103,14 @@ static void modes_and_threads_agree(void **state)
         compute((cot_mode)mode, MOST_ROWS, 0, &again);
         assert_memory_equal(&got, &again, sizeof got);
         compute((cot_mode)mode, MOST_ROWS, 1, &added);
-        for (int64_t i = 0; i < MOST_ROWS * WIDTH; i++) assert_true(fabs(added.dx[i] - 1 - got.dx[i]) <= epsilon[mode] * (5 + fabs(got.dx[i])));
+        for (int64_t i = 0; i < MOST_ROWS * WIDTH; i++)
+            assert_true(fabs(added.dx[i] - 1 - got.dx[i]) <= epsilon[mode] * (5 + fabs(got.dx[i])));
         for (int64_t i = 0; i < MOST_ROWS * WIDTH; i++) {
             assert_true(fabs(got.y[i] - want.y[i]) <= epsilon[mode] * (1 + fabs(want.y[i])));
             assert_true(fabs(got.dx[i] - want.dx[i]) <= epsilon[mode] * (5 + fabs(want.dx[i])));
         }
-        for (int64_t i = 0; i < 12; i++) assert_true(fabs(got.dw[i / 6][i % 6] - want.dw[i / 6][i % 6]) <= 30 * epsilon[mode]);
+        for (int64_t i = 0; i < 12; i++)
+            assert_true(fabs(got.dw[i / 6][i % 6] - want.dw[i / 6][i % 6]) <= 30 * epsilon[mode]);
     }
     assert_int_equal(cot_set_threads(0), COT_OK);
 }
@@ -117,7 +121,8 @@ static void says_what_is_wrong(void **state)
     cot_tape *tape;
     assert_int_equal(cot_tape_create(COT_MODE_F32, &tape), COT_OK);
     cot_tape_reset(tape, true, true, 1, 1);
-    cot_tensor *x = filled(tape, COT_F32, 2, WIDTH, 1), *w = filled(tape, COT_F32, 1, 6, 1), *narrow = filled(tape, COT_F32, 1, 5, 1);
+    cot_tensor *x = filled(tape, COT_F32, 2, WIDTH, 1), *w = filled(tape, COT_F32, 1, 6, 1),
+               *narrow = filled(tape, COT_F32, 1, 5, 1);
     cot_head_norm(tape, x, &shape, w, narrow, 1e-5);
     assert_int_equal(cot_tape_status(tape), COT_SHAPE_MISMATCH);
     assert_non_null(strstr(cot_last_error(), "6 and 5 weights, expected 6"));

@@ -1,4 +1,4 @@
-/* Included once per mode; see kernels.h. Loops over 16 lanes with local arrays become vector code with the arrays in registers. */
+/* Included once per mode; see kernels.h. Loops over 16 lanes become vector code, local arrays of 16 its registers. */
 #include "kernels/attention/attention.h"
 #include "kernels/attention/transpose.h"
 
@@ -22,8 +22,17 @@
 #define LINE ((int32_t)(64 / sizeof(act)))
 #define AHEAD 8  /* rows from the one at work to the one asked for */
 
-/* Rounding to bf16 in fewer steps than STORE takes: NaNs that arithmetic makes stay NaN, the case of other NaNs is left out. Weights
- * and their gradients round ties away from zero, what leaves the operation to even. */
+/* The commonest head sizes get loops of known length. */
+#define BY_DIM(function, ...)                             \
+    do {                                                  \
+        if (dim == 64) function(64, __VA_ARGS__);         \
+        else if (dim == 32) function(32, __VA_ARGS__);    \
+        else if (dim == 128) function(128, __VA_ARGS__);  \
+        else function(dim, __VA_ARGS__);                  \
+    } while (0)
+
+/* Rounding to bf16 in fewer steps than STORE takes: NaNs that arithmetic makes stay NaN, the case of other NaNs is left
+ * out. Weights and their gradients round ties away from zero, what leaves the operation to even. */
 #if COT_IS_BF16
 static inline uint32_t K(bits_of)(real value)
 {
@@ -83,44 +92,65 @@ static void K(attention_fetch)(int32_t n, int32_t dim, const void *x, int64_t st
         for (int32_t j = 0; j < dim; j += LINE) __builtin_prefetch((const act *)x + t * stride + j, 0, 2);
 }
 
-static void K(attention_gather)(int32_t n, int32_t padded, int32_t dim, const void *x_, int64_t stride, const void *turns, const int32_t *position,
-                                double factor_, void *rows)
+static inline void K(gather_rows)(int32_t dim, int32_t n, const act *from, int64_t stride, const real *turns,
+                                  const int32_t *position, real factor, act *rows)
 {
     const int32_t half = dim / 2;
-    const real factor = (real)factor_;
     for (int32_t t = 0; t < n; t++) {
-        const act *x = (const act *)x_ + t * stride;
-        act *row = (act *)rows + (size_t)t * (size_t)dim;
-        K(prefetch)(dim, x + AHEAD * stride);
+        const act *x = from + t * stride;
+        act *row = rows + (size_t)t * (size_t)dim;
+        if (t + AHEAD < n) K(prefetch)(dim, x + AHEAD * stride);
         if (turns) {
-            const real *cosine = (const real *)turns + (size_t)position[t] * (size_t)dim, *sine = cosine + half;
+            const real *cosine = turns + (size_t)position[t] * (size_t)dim, *sine = cosine + half;
 #pragma omp simd
             for (int32_t j = 0; j < half; j++) {
                 const real a = factor * LOAD(x[j]), b = factor * LOAD(x[half + j]);
                 row[j] = K(narrow)(a * cosine[j] - b * sine[j]);
                 row[half + j] = K(narrow)(b * cosine[j] + a * sine[j]);
             }
-        } else if (factor_ == 1) {
-            memcpy(row, x, (size_t)dim * sizeof *row);
         } else {
 #pragma omp simd
             for (int32_t j = 0; j < dim; j++) row[j] = K(narrow)(factor * LOAD(x[j]));
         }
     }
+}
+
+static void K(attention_gather)(int32_t n, int32_t padded, int32_t dim, const void *x, int64_t stride,
+                                const void *turns, const int32_t *position, double factor, void *rows)
+{
+    BY_DIM(K(gather_rows), n, x, stride, turns, position, (real)factor, rows);
+    if (padded > n) memset((act *)rows + (size_t)n * (size_t)dim, 0, (size_t)(padded - n) * (size_t)dim * sizeof(act));
+}
+
+static inline void K(copy_rows)(int32_t dim, int32_t n, const act *from, int64_t stride, act *rows)
+{
+    for (int32_t t = 0; t < n; t++) {
+        if (t + AHEAD < n) K(prefetch)(dim, from + (t + AHEAD) * stride);
+#pragma omp simd
+        for (int32_t j = 0; j < dim; j++) rows[t * dim + j] = from[t * stride + j];
+    }
+}
+
+static void K(attention_copy)(int32_t n, int32_t padded, int32_t dim, const void *x, int64_t stride, void *rows)
+{
+    BY_DIM(K(copy_rows), n, x, stride, rows);
     if (padded > n) memset((act *)rows + (size_t)n * (size_t)dim, 0, (size_t)(padded - n) * (size_t)dim * sizeof(act));
 }
 
 /* Inlined with a constant for `accumulate`. */
-static inline void K(put)(bool accumulate, act *x, real value) { *x = K(narrow)(accumulate ? LOAD(*x) + value : value); }
+static inline void K(put)(bool accumulate, act *x, real value)
+{
+    *x = K(narrow)(accumulate ? LOAD(*x) + value : value);
+}
 
-static inline void K(scatter)(bool accumulate, int32_t n, int32_t dim, const real *rows, const real *turns, const int32_t *position, double factor_,
-                              const real *factors, act *to, int64_t stride)
+static inline void K(scatter_rows)(int32_t dim, bool accumulate, int32_t n, const real *rows, const real *turns,
+                                   const int32_t *position, real factor_, const real *factors, act *to, int64_t stride)
 {
     const int32_t half = dim / 2;
     for (int32_t t = 0; t < n; t++) {
-        const real *row = rows + (size_t)t * (size_t)dim, factor = factors ? (real)factor_ * factors[t] : (real)factor_;
+        const real *row = rows + (size_t)t * (size_t)dim, factor = factors ? factor_ * factors[t] : factor_;
         act *x = to + t * stride;
-        K(prefetch)(dim, x + AHEAD * stride);
+        if (t + AHEAD < n) K(prefetch)(dim, x + AHEAD * stride);
         if (turns) {
             const real *cosine = turns + (size_t)position[t] * (size_t)dim, *sine = cosine + half;
 #pragma omp simd
@@ -136,11 +166,11 @@ static inline void K(scatter)(bool accumulate, int32_t n, int32_t dim, const rea
     }
 }
 
-static void K(attention_scatter)(int32_t n, int32_t dim, const void *rows, const void *turns, const int32_t *position, double factor,
-                                 const void *factors, void *x, int64_t stride, bool accumulate)
+static void K(attention_scatter)(int32_t n, int32_t dim, const void *rows, const void *turns, const int32_t *position,
+                                 double factor, const void *factors, void *x, int64_t stride, bool accumulate)
 {
-    if (accumulate) K(scatter)(true, n, dim, rows, turns, position, factor, factors, x, stride);
-    else K(scatter)(false, n, dim, rows, turns, position, factor, factors, x, stride);
+    if (accumulate) BY_DIM(K(scatter_rows), true, n, rows, turns, position, (real)factor, factors, x, stride);
+    else BY_DIM(K(scatter_rows), false, n, rows, turns, position, (real)factor, factors, x, stride);
 }
 
 /* ---- layouts ---- */
@@ -220,8 +250,8 @@ static void K(hide)(const cot_attention_strip *strip, real *scores)
         }
 }
 
-/* Brings the maximum of 16 queries up to date and shrinks what they have summed; while no score exceeds the old one by more than
- * 2^8 it serves on, as it only keeps the weights within range. */
+/* Brings the maximum of 16 queries up to date and shrinks what they have summed; while no score exceeds the old one by
+ * more than 2^8 it serves on, as it only keeps the weights within range. */
 static void K(raise)(int32_t keys, int32_t dim, const real *scores, real *maximum, real *sum, real *acc)
 {
     real top[STRIP], shrink[STRIP];
@@ -238,7 +268,8 @@ static void K(raise)(int32_t keys, int32_t dim, const real *scores, real *maximu
 }
 
 /* Inlined with a number for `lanes`. Two keys a turn: in bf16 they make a pair. */
-static inline void K(weigh)(int32_t lanes, int32_t keys, const real *maximum, const real *scores, void *weights, real *sum)
+static inline void K(weigh)(int32_t lanes, int32_t keys, const real *maximum, const real *scores, void *weights,
+                            real *sum)
 {
     for (int32_t j = 0; j < keys; j += 2) {
         const real *s = scores + j * TILE;
@@ -261,7 +292,8 @@ static inline void K(weigh)(int32_t lanes, int32_t keys, const real *maximum, co
     }
 }
 
-static void K(attention_softmax)(const cot_attention_strip *strip, int32_t dim, void *scores, void *weights, void *maximum, void *sum, void *acc)
+static void K(attention_softmax)(const cot_attention_strip *strip, int32_t dim, void *scores, void *weights,
+                                 void *maximum, void *sum, void *acc)
 {
     if (strip->lowest) K(hide)(strip, scores);
     for (int32_t c = 0; c < strip->lanes; c += STRIP)
@@ -281,28 +313,33 @@ static void K(attention_finish)(int32_t lanes, const void *maximum_, const void 
 
 /* ---- going back ---- */
 
-static void K(attention_delta)(int32_t n, int32_t dim, const void *out_, const void *grad_, int64_t stride, void *delta)
+static inline void K(delta_rows)(int32_t dim, int32_t n, const act *out_, const act *grad_, int64_t stride, real *delta)
 {
     for (int32_t t = 0; t < n; t++) {
-        const act *out = (const act *)out_ + t * stride, *grad = (const act *)grad_ + t * stride;
+        const act *out = out_ + t * stride, *grad = grad_ + t * stride;
         real sum = 0;
-        K(prefetch)(dim, out + AHEAD * stride);
-#pragma omp simd reduction(+ : sum)
+        if (t + AHEAD < n) K(prefetch)(dim, out + AHEAD * stride);
+#pragma omp simd reduction(+ : sum) simdlen(16)
         for (int32_t d = 0; d < dim; d++) sum += LOAD(out[d]) * LOAD(grad[d]);
-        ((real *)delta)[t] = sum;
+        delta[t] = sum;
     }
 }
 
-/* Inlined with a number for `lanes`. */
-static inline void K(gradient_lanes)(int32_t lanes, int32_t keys, const real *lse, const real *delta, const real *scores, const real *weight_grad,
-                                     act *weights, act *score_grad, uint32_t *score_grad_pairs)
+static void K(attention_delta)(int32_t n, int32_t dim, const void *out, const void *grad, int64_t stride, void *delta)
 {
-    (void)score_grad_pairs;
+    BY_DIM(K(delta_rows), n, out, grad, stride, delta);
+}
+
+/* Inlined with a number for `lanes`. */
+static inline void K(steepen)(int32_t lanes, int32_t keys, const real *lse, const real *delta, const real *scores,
+                              const real *weight_grad, act *weights, act *score_grad, uint32_t *pairs)
+{
+    (void)pairs;
     for (int32_t j = 0; j < keys; j += 2) {
         const real *s = scores + j * TILE, *slope = weight_grad + j * TILE;
         act *w = weights + j * TILE, *grad = score_grad + j * TILE;
 #if COT_IS_BF16
-        uint32_t *pair = score_grad_pairs + j / 2 * TILE;
+        uint32_t *pair = pairs + j / 2 * TILE;
 #endif
 #pragma omp simd
         for (int32_t i = 0; i < lanes; i++) {
@@ -325,25 +362,26 @@ static inline void K(gradient_lanes)(int32_t lanes, int32_t keys, const real *ls
     }
 }
 
-static void K(attention_gradient)(const cot_attention_strip *strip, const void *lse_, const void *delta_, void *scores_, const void *weight_grad_,
-                                  void *weights_, void *score_grad_, void *score_grad_pairs)
+static void K(attention_gradient)(const cot_attention_strip *strip, const void *lse, const void *delta, void *scores,
+                                  const void *weight_grad, void *weights, void *score_grad, void *pairs)
 {
-    if (strip->lowest) K(hide)(strip, scores_);
-    if (strip->lanes == TILE) K(gradient_lanes)(TILE, strip->keys, lse_, delta_, scores_, weight_grad_, weights_, score_grad_, score_grad_pairs);
-    else K(gradient_lanes)(STRIP, strip->keys, lse_, delta_, scores_, weight_grad_, weights_, score_grad_, score_grad_pairs);
+    if (strip->lowest) K(hide)(strip, scores);
+    const int32_t keys = strip->keys;
+    if (strip->lanes == TILE) K(steepen)(TILE, keys, lse, delta, scores, weight_grad, weights, score_grad, pairs);
+    else K(steepen)(STRIP, keys, lse, delta, scores, weight_grad, weights, score_grad, pairs);
 }
 
 /* ---- one query ---- */
 
-static void K(attention_single)(int32_t n, int32_t dim, const void *query_, const void *keys, const void *values, void *scores_,
-                                void *maximum, void *sum, void *acc_)
+static void K(attention_single)(int32_t n, int32_t dim, const void *query_, const void *keys, const void *values,
+                                void *scores_, void *maximum, void *sum, void *acc_)
 {
     const act *query = query_;
     real *scores = scores_, *acc = acc_, top = (real)COT_ATTENTION_LOWEST, total = 0;
     for (int32_t t = 0; t < n; t++) {
         const act *key = (const act *)keys + (size_t)t * (size_t)dim;
         real dot = 0;
-#pragma omp simd reduction(+ : dot)
+#pragma omp simd reduction(+ : dot) simdlen(16)
         for (int32_t d = 0; d < dim; d++) dot += LOAD(query[d]) * LOAD(key[d]);
         scores[t] = dot;
         top = dot > top ? dot : top;
@@ -368,6 +406,7 @@ const cot_attention_kernels K(cot_attention) = {
     .turns = K(attention_turns),
     .fetch = K(attention_fetch),
     .gather = K(attention_gather),
+    .copy = K(attention_copy),
     .scatter = K(attention_scatter),
     .columns = K(attention_columns),
 #if COT_IS_BF16
@@ -389,4 +428,5 @@ const cot_attention_kernels K(cot_attention) = {
 #undef TILE
 #undef STRIP
 #undef AHEAD
+#undef BY_DIM
 #undef LINE

@@ -1,5 +1,5 @@
-/* Transposing a matrix of 4- or 8-byte units: 16 x 16 of them in AVX-512 registers, 8 x 8 in AVX2 ones, the rest one by one.
- * Included by attention_body.h, once for an instruction set. */
+/* Transposing a matrix of 4- or 8-byte units: 16 x 16 of them in AVX-512 registers, 8 x 8 in AVX2 ones, the rest one by
+ * one. Included by attention_body.h, once for an instruction set. */
 #ifndef COT_KERNELS_ATTENTION_TRANSPOSE_H
 #define COT_KERNELS_ATTENTION_TRANSPOSE_H
 
@@ -8,7 +8,8 @@
 #endif
 
 /* y[c, r] = x[r, c] for r in [r0, rows), c in [c0, columns); strides in units. */
-static inline void transpose_rest(size_t unit, int32_t r0, int32_t rows, int32_t c0, int32_t columns, const char *x, size_t x_stride, char *y, size_t y_stride)
+static inline void transpose_rest(size_t unit, int32_t r0, int32_t rows, int32_t c0, int32_t columns, const char *x,
+                                  size_t x_stride, char *y, size_t y_stride)
 {
     for (int32_t c = c0; c < columns; c++)
         for (int32_t r = r0; r < rows; r++)
@@ -45,7 +46,8 @@ static inline void transpose_block(const char *x, size_t x_stride, char *y, size
     }
     for (int i = 0; i < 4; i++) {
         _mm256_storeu_ps((float *)(void *)(y + (size_t)i * y_stride * 4), _mm256_permute2f128_ps(a[i], a[i + 4], 0x20));
-        _mm256_storeu_ps((float *)(void *)(y + (size_t)(i + 4) * y_stride * 4), _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
+        _mm256_storeu_ps((float *)(void *)(y + (size_t)(i + 4) * y_stride * 4),
+                         _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
     }
 }
 
@@ -68,8 +70,10 @@ static inline void transpose_block(const char *x, size_t x_stride, char *y, size
         }
     }
     for (int j = 0; j < 4; j++) {
-        const __m512 top = _mm512_shuffle_f32x4(a[j], a[j + 4], 0x88), top_odd = _mm512_shuffle_f32x4(a[j], a[j + 4], 0xdd);
-        const __m512 low = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0x88), low_odd = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0xdd);
+        const __m512 top = _mm512_shuffle_f32x4(a[j], a[j + 4], 0x88);
+        const __m512 top_odd = _mm512_shuffle_f32x4(a[j], a[j + 4], 0xdd);
+        const __m512 low = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0x88);
+        const __m512 low_odd = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0xdd);
         b[j] = _mm512_shuffle_f32x4(top, low, 0x88);
         b[j + 4] = _mm512_shuffle_f32x4(top_odd, low_odd, 0x88);
         b[j + 8] = _mm512_shuffle_f32x4(top, low, 0xdd);
@@ -85,10 +89,12 @@ static inline void transpose4(int32_t rows, int32_t columns, const void *x_, siz
 {
     const char *x = x_;
     char *y = y_;
-    const int32_t whole_rows = rows / TRANSPOSE_BLOCK * TRANSPOSE_BLOCK, whole_columns = columns / TRANSPOSE_BLOCK * TRANSPOSE_BLOCK;
+    const int32_t whole_rows = rows / TRANSPOSE_BLOCK * TRANSPOSE_BLOCK;
+    const int32_t whole_columns = columns / TRANSPOSE_BLOCK * TRANSPOSE_BLOCK;
     for (int32_t c = 0; c < whole_columns; c += TRANSPOSE_BLOCK)
         for (int32_t r = 0; r < whole_rows; r += TRANSPOSE_BLOCK)
-            transpose_block(x + ((size_t)r * x_stride + (size_t)c) * 4, x_stride, y + ((size_t)c * y_stride + (size_t)r) * 4, y_stride);
+            transpose_block(x + ((size_t)r * x_stride + (size_t)c) * 4, x_stride,
+                            y + ((size_t)c * y_stride + (size_t)r) * 4, y_stride);
     transpose_rest(4, 0, rows, whole_columns, columns, x, x_stride, y, y_stride);
     transpose_rest(4, whole_rows, rows, 0, whole_columns, x, x_stride, y, y_stride);
 }

@@ -12,8 +12,8 @@ static inline real K(norm_head)(int32_t dim, const act *x, const real *w, double
     return scale;
 }
 
-static void K(head_norm_forward)(int64_t r0, int64_t r1, const cot_head_norm_shape *s, const void *x_, const void *q_weight, const void *k_weight,
-                                 double eps, void *y_, void *rstd_)
+static void K(head_norm_forward)(int64_t r0, int64_t r1, const cot_head_norm_shape *s, const void *x_,
+                                 const void *q_weight, const void *k_weight, double eps, void *y_, void *rstd_)
 {
     const int32_t dim = s->dim, heads = s->q_heads + s->kv_heads;
     const int64_t width = (int64_t)(heads + s->kv_heads) * dim;
@@ -21,37 +21,46 @@ static void K(head_norm_forward)(int64_t r0, int64_t r1, const cot_head_norm_sha
         const act *x = (const act *)x_ + r * width;
         act *y = (act *)y_ + r * width;
         real *rstd = (real *)rstd_ + r * heads;
-        for (int32_t h = 0; h < heads; h++) rstd[h] = K(norm_head)(dim, x + h * dim, h < s->q_heads ? q_weight : k_weight, eps, y + h * dim);
+        for (int32_t h = 0; h < heads; h++)
+            rstd[h] = K(norm_head)(dim, x + h * dim, h < s->q_heads ? q_weight : k_weight, eps, y + h * dim);
         memcpy(y + heads * dim, x + heads * dim, (size_t)(s->kv_heads * dim) * sizeof *y);
     }
 }
 
 /* dx (+)= value; inlined with a constant for `accumulate`. */
-static inline void K(head_put)(bool accumulate, act *dx, real value) { *dx = STORE(accumulate ? LOAD(*dx) + value : value); }
+static inline void K(head_put)(bool accumulate, act *dx, real value)
+{
+    *dx = STORE(accumulate ? LOAD(*dx) + value : value);
+}
 
 /* dx = scale * (w dy - x * slope) with slope = scale^2 * mean(w dy x). */
-static inline void K(head_back)(bool accumulate, int32_t dim, const act *x, const real *w, real scale, const act *dy, act *dx)
+static inline void K(head_back)(bool accumulate, int32_t dim, const act *x, const real *w, real scale, const act *dy,
+                                act *dx)
 {
     real dot = 0;
 #pragma omp simd reduction(+ : dot)
     for (int32_t i = 0; i < dim; i++) dot += w[i] * LOAD(dy[i]) * LOAD(x[i]);
     const real slope = dot * scale * scale / (real)dim;
 #pragma omp simd
-    for (int32_t i = 0; i < dim; i++) K(head_put)(accumulate, dx + i, scale * (w[i] * LOAD(dy[i]) - slope * LOAD(x[i])));
+    for (int32_t i = 0; i < dim; i++)
+        K(head_put)(accumulate, dx + i, scale * (w[i] * LOAD(dy[i]) - slope * LOAD(x[i])));
 }
 
-static void K(head_norm_back_row)(bool accumulate, const cot_head_norm_shape *s, const act *x, const real *q_weight, const real *k_weight,
-                                  const real *rstd, const act *dy, act *dx)
+static void K(head_norm_back_row)(bool accumulate, const cot_head_norm_shape *s, const act *x, const real *q_weight,
+                                  const real *k_weight, const real *rstd, const act *dy, act *dx)
 {
     const int32_t dim = s->dim, heads = s->q_heads + s->kv_heads;
-    for (int32_t h = 0; h < heads; h++)
-        K(head_back)(accumulate, dim, x + h * dim, h < s->q_heads ? q_weight : k_weight, rstd[h], dy + h * dim, dx + h * dim);
+    for (int32_t h = 0; h < heads; h++) {
+        const int32_t at = h * dim;
+        K(head_back)(accumulate, dim, x + at, h < s->q_heads ? q_weight : k_weight, rstd[h], dy + at, dx + at);
+    }
 #pragma omp simd
     for (int32_t i = heads * dim; i < (heads + s->kv_heads) * dim; i++) K(head_put)(accumulate, dx + i, LOAD(dy[i]));
 }
 
-static void K(head_norm_backward)(int64_t r0, int64_t r1, const cot_head_norm_shape *s, const void *x_, const void *q_weight, const void *k_weight,
-                                  const void *rstd_, const void *dy_, void *dx, bool accumulate, void *q_grad, void *k_grad)
+static void K(head_norm_backward)(int64_t r0, int64_t r1, const cot_head_norm_shape *s, const void *x_,
+                                  const void *q_weight, const void *k_weight, const void *rstd_, const void *dy_,
+                                  void *dx, bool accumulate, void *q_grad, void *k_grad)
 {
     const int32_t dim = s->dim, heads = s->q_heads + s->kv_heads;
     const int64_t width = (int64_t)(heads + s->kv_heads) * dim;

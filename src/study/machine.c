@@ -56,7 +56,9 @@ static double tiles(const void *context, int thread)
 
 static double tile_peak(cot_tile_type type, double seconds)
 {
-    tile_work w = {.tile = cot_tile_find((cot_tile_spec){type, TILE, TILE, TILE_K, TILE_K, TILE, TILE, false, true}), .each = 3 * TILE * TILE_K * 4};
+    const cot_tile_spec spec = {
+        .type = type, .m = TILE, .n = TILE, .k = TILE_K, .lda = TILE_K, .ldb = TILE, .ldc = TILE, .accumulate = true};
+    tile_work w = {.tile = cot_tile_find(spec), .each = 3 * TILE * TILE_K * 4};
     w.memory = cot_calloc(w.each * (size_t)cot_threads());
     const double rate = w.memory ? best_rate(tiles, &w, seconds) : 0;
     cot_free(w.memory);

@@ -15,7 +15,7 @@ typedef struct {
     int64_t vocab_size;
 } settings;
 
-static const cot_option options[] = {
+const cot_option cot_tokenizer_section_options[] = {
     COT_OPTION_STRING(settings, path, "", "a tokenizer.json or a folder with one"),
     COT_OPTION_INT(settings, vocab_size, 2048, 257, COT_VOCAB_SIZE_MAX, "symbols: 256 bytes, one end of text, the rest merges"),
     COT_OPTION_END,
@@ -24,7 +24,7 @@ static const cot_option options[] = {
 static cot_status read_settings(const cot_config *node, settings *out)
 {
     if (cot_config_get_kind(node) == COT_CONFIG_SCALAR) {
-        COT_TRY(cot_options_apply(options, out, NULL));
+        COT_TRY(cot_options_apply(cot_tokenizer_section_options, out, NULL));
         cot_free(out->path);
         out->path = cot_strdup(cot_config_text(node));
         return out->path ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory for a path");
@@ -32,7 +32,7 @@ static cot_status read_settings(const cot_config *node, settings *out)
     const char *kind = cot_config_text(cot_config_get(node, "kind"));
     if (kind && strcmp(kind, "bpe") != 0)
         return cot_fail(COT_NOT_FOUND, "%s:%d: data.tokenizer: kind is '%s', expected bpe", cot_config_file(node), cot_config_line(node), kind);
-    return cot_options_apply(options, out, node);
+    return cot_options_apply(cot_tokenizer_section_options, out, node);
 }
 
 /* One folder for each text, its options and vocabulary: anything about the files that changes gives another. */
@@ -108,7 +108,7 @@ cot_status cot_recipe_tokenizer(const cot_config *data, cot_data_progress progre
     cot_status status = o.random ? COT_OK : read_settings(o.tokenizer, &s);
     if (status == COT_OK && !o.random)
         status = s.path && *s.path ? cot_tokenizer_load(s.path, out) : bpe(data, &o, s.vocab_size, progress, context, out);
-    cot_options_release(options, &s);
+    cot_options_release(cot_tokenizer_section_options, &s);
     cot_data_options_release(&o);
     return status;
 }

@@ -4,6 +4,10 @@
 
 #include <coterie/data.h>
 
+#include "base/options.h"
+
+extern const cot_option cot_tokenizer_section_options[];  /* what `tokenizer: {...}` may set */
+
 /* `tokenizer:` is {kind: bpe, vocab_size: 2048} (trained on the training split, kept in the cache folder), {path: FILE OR FOLDER}, or a path alone.
  * Without it: bpe of 2048. kind: random has none (*out is NULL).
  *

@@ -51,6 +51,8 @@ struct cot_feed_forward {
 
 const cot_member *cot_feed_forward_at(size_t index);
 
+extern const cot_option cot_shared_expert_options[];  /* what a sparse member's `shared: {...}` may set */
+
 cot_status cot_feed_forward_create(const cot_config *spec, const cot_build *build, cot_feed_forward **out);
 void       cot_feed_forward_destroy(cot_feed_forward *ffn);  /* accepts NULL */
 

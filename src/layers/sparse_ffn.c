@@ -45,7 +45,7 @@ static const cot_option options[] = {
     COT_OPTION_END,
 };
 
-static const cot_option shared_table[] = {
+const cot_option cot_shared_expert_options[] = {
     COT_OPTION_INT(shared_options, intermediate_size, 512, 1, 1e7, "hidden width of the shared expert"),
     COT_OPTION_CHOICE(shared_options, gate, 0, "none|sigmoid", "added as it is, or times sigmoid(w . x)"),
     COT_OPTION_END,
@@ -71,7 +71,7 @@ static cot_status setup_shared(sparse *s, const cot_build *build)
 {
     if (!s->shared_spec) return COT_OK;
     s->has_shared = true;
-    COT_TRY(cot_options_apply(shared_table, &s->shared, s->shared_spec));
+    COT_TRY(cot_options_apply(cot_shared_expert_options, &s->shared, s->shared_spec));
     COT_TRY(cot_build_weight(build, "shared.gate_up.weight", 0, 2 * s->shared.intermediate_size, build->hidden_size, &s->shared_gate_up));
     s->shared_gate_up->spec.row_parts = 2;
     s->shared_gate_up->spec.row_part[0] = s->shared_gate_up->spec.row_part[1] = s->shared.intermediate_size;

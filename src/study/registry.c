@@ -7,6 +7,7 @@
 #include "base/family.h"
 #include "balance/balance.h"
 #include "data/data_options.h"
+#include "data/recipe_tokenizer.h"
 #include "experts/experts.h"
 #include "layers/feed_forward.h"
 #include "mixers/mixer.h"
@@ -30,6 +31,10 @@ static const cot_member *section_at(size_t index)
         {"train", NULL, "how long, how fast and how precisely to train", cot_train_option_table},
         {"capacity", "fedus2021switch", "how many tokens an expert takes, and who loses when it is full",
          cot_capacity_options},
+        {"shared", "dai2024deepseekmoe, yang2024qwen2", "an expert beside the pool that sees every token",
+         cot_shared_expert_options},
+        {"tokenizer", "sennrich2016neural",
+         "byte-level BPE: trained on the training text and kept, or read from a file", cot_tokenizer_section_options},
     };
     return index < sizeof sections / sizeof *sections ? &sections[index] : NULL;
 }

@@ -18,6 +18,7 @@
 #include "balance/balance.h"
 #include "base/memory.h"
 #include "data/data_options.h"
+#include "data/recipe_tokenizer.h"
 #include "experts/experts.h"
 #include "layers/feed_forward.h"
 #include "mixers/mixer.h"
@@ -105,6 +106,8 @@ static void option_tables_are_sound(void **state)
         for (size_t i = 0; (member = families[f](i)) != NULL; i++) check_table(member->name, member->options);
     check_table("train", cot_train_option_table);
     check_table("capacity", cot_capacity_options);
+    check_table("shared", cot_shared_expert_options);
+    check_table("tokenizer", cot_tokenizer_section_options);
 }
 
 static char folder[64];

@@ -1,5 +1,6 @@
 #include "routing/capacity.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -42,61 +43,35 @@ static void sort_descending(ranked *list, ranked *spare, int64_t n)
     }
 }
 
-/* The softmax of a token's logits, ready for any expert. */
-typedef struct {
-    double largest, sum;  /* p = exp(h - largest) / sum */
-} denominator;
-
-static double logit(const cot_routing *routing, int64_t t, int64_t e)
+/* Gives keys that differ by rounding alone, and so stand for equal probabilities, one value, and sorts again: then they tie and the
+ * earlier token comes first, however its softmax was summed. list is sorted; the values between ties stay in order. */
+static void tie_and_sort(ranked *list, ranked *spare, int64_t n, double epsilon)
 {
-    return cot_value_at(routing->clean_logits->data, routing->clean_logits->dtype, t * routing->experts + e);
+    double head = INFINITY;
+    for (int64_t i = 0; i < n; i++) {
+        if (!(list[i].key >= head * (1 - 32 * epsilon))) head = list[i].key;
+        spare[list[i].token] = (ranked){head, list[i].token};
+    }
+    memcpy(list, spare, (size_t)n * sizeof *list);
+    sort_descending(list, spare, n);
 }
 
-/* Summed from small to large: tokens that hold the same logits in another order then have the same sum to the last bit, so that
- * equal probabilities tie. list and spare have room for a row. */
-static denominator denominator_of(const cot_routing *routing, int64_t t, ranked *list, ranked *spare)
+/* Fills list with the order in which tokens are served for choice j: by the probability of that choice. */
+static void sort_by_probability(const cot_routing *routing, int64_t j, ranked *list, ranked *spare)
 {
-    const int64_t experts = routing->experts;
-    for (int64_t e = 0; e < experts; e++) list[e] = (ranked){logit(routing, t, e), (int32_t)e};
-    sort_descending(list, spare, experts);
-    denominator d = {.largest = list[0].key};
-    for (int64_t e = experts; e-- > 0;) d.sum += list[e].key > -INFINITY ? exp(list[e].key - d.largest) : 0;
-    return d;
+    const cot_dtype real = routing->probs->dtype;
+    for (int64_t t = 0; t < routing->tokens; t++) {
+        const int32_t expert = routing->expert[t * routing->top_k + j];
+        list[t] = (ranked){cot_value_at(routing->probs->data, real, t * routing->experts + expert), (int32_t)t};
+    }
+    sort_descending(list, spare, routing->tokens);
+    tie_and_sort(list, spare, routing->tokens, real == COT_F64 ? DBL_EPSILON : (double)FLT_EPSILON);
 }
 
-static double probability(const cot_routing *routing, const denominator *d, int64_t t, int64_t j)
+static void sort_at_random(cot_rng_key key, int64_t tokens, ranked *list, ranked *spare)
 {
-    const double h = logit(routing, t, routing->expert[t * routing->top_k + j]);
-    return h > -INFINITY ? exp(h - d->largest) / d->sum : 0;
-}
-
-/* Memory for an order; all NULL when tokens are served by position. */
-typedef struct {
-    ranked      *list, *spare;  /* [max(T, E)] */
-    denominator *softmax;       /* [T], by probability only */
-} order;
-
-static order order_create(cot_tape *tape, const cot_routing *routing, cot_capacity_policy policy)
-{
-    const int64_t longest = routing->tokens > routing->experts ? routing->tokens : routing->experts;
-    order o = {0};
-    if (policy == COT_CAPACITY_POSITION) return o;
-    o.list = cot_tape_scratch(tape, (size_t)longest * sizeof *o.list);
-    o.spare = cot_tape_scratch(tape, (size_t)longest * sizeof *o.spare);
-    if (policy == COT_CAPACITY_PROBABILITY) o.softmax = cot_tape_scratch(tape, (size_t)routing->tokens * sizeof *o.softmax);
-    if (cot_tape_failed(tape)) return (order){0};
-    for (int64_t t = 0; o.softmax && t < routing->tokens; t++) o.softmax[t] = denominator_of(routing, t, o.list, o.spare);
-    return o;
-}
-
-/* The order for choice j in o->list. A random order is drawn once, probabilities differ from choice to choice. */
-static void order_sort(const order *o, cot_tape *tape, const cot_routing *routing, uint32_t layer, int64_t j)
-{
-    const cot_rng_key random = cot_tape_rng(tape, COT_RNG_CAPACITY + layer);
-    if (!o->list || (!o->softmax && j > 0)) return;
-    for (int64_t t = 0; t < routing->tokens; t++)
-        o->list[t] = (ranked){o->softmax ? probability(routing, &o->softmax[t], t, j) : (double)cot_rng_u32(random, (uint64_t)t), (int32_t)t};
-    sort_descending(o->list, o->spare, routing->tokens);
+    for (int64_t t = 0; t < tokens; t++) list[t] = (ranked){(double)cot_rng_u32(key, (uint64_t)t), (int32_t)t};
+    sort_descending(list, spare, tokens);
 }
 
 /* ---- slots ---- */
@@ -115,18 +90,22 @@ static void fill_slots(cot_routing *routing, int64_t j, const ranked *list, int6
 
 void cot_capacity_apply(cot_tape *tape, const cot_capacity *capacity, uint32_t layer, cot_routing *routing)
 {
+    const cot_capacity_policy policy = capacity ? (cot_capacity_policy)capacity->policy : COT_CAPACITY_POSITION;
+    const bool sorted = policy != COT_CAPACITY_POSITION;
     const size_t mark = cot_tape_scratch_mark(tape), bytes = (size_t)routing->experts * sizeof(int64_t);
+    const size_t list_bytes = sorted ? (size_t)routing->tokens * sizeof(ranked) : 0;
     if (cot_tape_failed(tape)) return;
     cot_tape_kind(tape, COT_TIME_ROUTING);
-    const order o = order_create(tape, routing, capacity ? (cot_capacity_policy)capacity->policy : COT_CAPACITY_POSITION);
     int64_t *used = cot_tape_scratch(tape, bytes);
+    ranked *list = cot_tape_scratch(tape, list_bytes), *spare = cot_tape_scratch(tape, list_bytes);
     if (cot_tape_failed(tape)) return;
     memset(used, 0, bytes);
     routing->capacity = capacity ? cot_capacity_slots(capacity, routing->top_k, routing->tokens, routing->experts) : -1;
     routing->dropped = 0;
+    if (policy == COT_CAPACITY_RANDOM) sort_at_random(cot_tape_rng(tape, COT_RNG_CAPACITY + layer), routing->tokens, list, spare);
     for (int64_t j = 0; j < routing->top_k; j++) {
-        order_sort(&o, tape, routing, layer, j);
-        fill_slots(routing, j, o.list, used);
+        if (policy == COT_CAPACITY_PROBABILITY) sort_by_probability(routing, j, list, spare);
+        fill_slots(routing, j, sorted ? list : NULL, used);
     }
     cot_tape_scratch_release(tape, mark);
 }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -98,6 +99,18 @@ static void slots_fill_choice_by_choice(void **state)
     const cot_routing probable = apply(2, (cot_capacity){0.5, PROBABILITY, 0, 0});
     /* e0: t5 t2 | e1: t4 t3 | e2: seconds by probability t1 (.4), then t3 before t4 (.3 each) */
     expect_slots(&probable, (const int32_t[]){-1, -1, -1, 0, 1, -1, 1, 1, 0, -1, 0, -1});
+}
+
+/* The same probability, reached by sums in another order: the last bit differs, the earlier token still comes first. */
+static void probabilities_that_differ_by_rounding_tie(void **state)
+{
+    (void)state;
+    const double third = 1.0 / 3, probs[] = {third * (1 - DBL_EPSILON), 1, third, 1, third * (1 + 1e-12), 1};
+    cot_tape_reset(tape, false, true, 1, 0);
+    cot_routing r = route(probs, 3, 2, 1);
+    for (int a = 0; a < 3; a++) r.expert[a] = 0;
+    cot_capacity_apply(tape, &(cot_capacity){4, PROBABILITY, 0, 0}, 0, &r);
+    expect_slots(&r, (const int32_t[]){1, 2, 0});
 }
 
 static void dropless_slots_count_on(void **state)
@@ -261,6 +274,7 @@ int main(void)
         cmocka_unit_test(first_come_first_served),
         cmocka_unit_test(probable_tokens_first),
         cmocka_unit_test(slots_fill_choice_by_choice),
+        cmocka_unit_test(probabilities_that_differ_by_rounding_tie),
         cmocka_unit_test(dropless_slots_count_on),
         cmocka_unit_test(rounding_and_minimum),
         cmocka_unit_test(identities),

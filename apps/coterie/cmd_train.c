@@ -69,7 +69,7 @@ static void print_plan(const cot_plan *plan, FILE *stream)
             (long long)info.valid_tokens);
     fprintf(stream, "training   %s tokens in %lld steps of %lld rows of %lld; %s, %s, products in %s, seed %llu\n", tokens, (long long)info.steps,
             (long long)info.rows, (long long)info.context, info.optimizer, info.schedule, info.precision, (unsigned long long)info.seed);
-    fprintf(stream, "cost       %sFLOPs a token, %.2g in all; about %.2f GB of memory\n", flops, info.flops, (double)info.bytes / 1e9);
+    fprintf(stream, "cost       %s FLOPs a token, %.2g in all; about %.2f GB of memory\n", flops, info.flops, (double)info.bytes / 1e9);
     fprintf(stream, "expected   %s on this machine\n", time);
 }
 
@@ -80,9 +80,11 @@ static void note_of(const cot_step_report *r, double peak, char *out, size_t siz
     const cot_step_layer *worst = NULL;
     for (int64_t i = 0; i < r->layer_count; i++)
         if (!worst || r->layers[i].max_vio > worst->max_vio) worst = &r->layers[i];
-    int n = snprintf(out, size, "step %lld loss %.3f", (long long)r->step, r->loss);
-    if (peak > 0) n += snprintf(out + n, size - (size_t)n, " %.0f%% of peak", 100 * r->flops_per_s / peak);
-    if (worst) snprintf(out + n, size - (size_t)n, " layer %lld max/mean %.2f", (long long)worst->layer, 1 + worst->max_vio);
+    char tokens[16];
+    format_count((double)r->tokens, tokens, sizeof tokens);
+    int n = snprintf(out, size, "step %lld, %s tokens, loss %.3f", (long long)r->step, tokens, r->loss);
+    if (peak > 0) n += snprintf(out + n, size - (size_t)n, ", %.0f%% of peak", 100 * r->flops_per_s / peak);
+    if (worst) snprintf(out + n, size - (size_t)n, ", worst balance layer %lld max/mean %.2f", (long long)worst->layer, 1 + worst->max_vio);
 }
 
 static void print_validation(const cot_step_report *r)

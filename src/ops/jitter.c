@@ -1,7 +1,7 @@
 #include "ops/jitter.h"
 
+#include "kernels/gating/gating.h"
 #include "ops/pieces.h"
-#include "ops/values.h"
 
 typedef struct {
     cot_tensor *x, *y;
@@ -10,19 +10,13 @@ typedef struct {
 } jitter_saved;
 
 /* to (+)= from * u; backward draws the same u again. */
-static void multiply(const jitter_saved *s, cot_dtype dtype, const void *from, void *to, bool accumulate)
+static void multiply(cot_tape *tape, const jitter_saved *s, const void *from, void *to, bool accumulate)
 {
-    enum { PIECE = 4096 };  /* a multiple of the four draws in a block */
-    const int64_t count = cot_tensor_count(s->x), pieces = cot_pieces(count, PIECE);
-    const double slope = s->eps * 0x1p-31, start = 1 - s->eps + 0.5 * slope;
+    const cot_gating_kernels *kernels = cot_gating_kernels_for(cot_tape_mode(tape));
+    const int64_t count = cot_tensor_count(s->x), pieces = cot_pieces(count, COT_PIECE_ELEMENTS);
 #pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
-    for (int64_t p = 0; p < pieces; p++) {
-        uint32_t bits[4] = {0};
-        for (int64_t i = p * PIECE; i < cot_piece_end(p, PIECE, count); i++) {
-            if (i % 4 == 0) cot_rng_bits(s->key, (uint64_t)i / 4, bits);
-            cot_value_put(to, dtype, i, cot_value_at(from, dtype, i) * (start + slope * (double)bits[i % 4]), accumulate);
-        }
-    }
+    for (int64_t p = 0; p < pieces; p++)
+        kernels->jitter(p * COT_PIECE_ELEMENTS, cot_piece_end(p, COT_PIECE_ELEMENTS, count), s->eps, s->key, from, to, accumulate);
 }
 
 static void jitter_backward(cot_tape *tape, void *saved_)
@@ -30,7 +24,7 @@ static void jitter_backward(cot_tape *tape, void *saved_)
     const jitter_saved *s = saved_;
     bool add = false;
     void *dx = cot_tape_grad(tape, s->x, &add);
-    if (dx) multiply(s, s->x->dtype, s->y->grad, dx, add);
+    if (dx) multiply(tape, s, s->y->grad, dx, add);
 }
 
 cot_tensor *cot_jitter(cot_tape *tape, cot_tensor *x, double eps, uint32_t stream)
@@ -41,7 +35,7 @@ cot_tensor *cot_jitter(cot_tape *tape, cot_tensor *x, double eps, uint32_t strea
     jitter_saved *s = cot_tape_alloc(tape, sizeof *s);
     if (cot_tape_failed(tape)) return y;
     *s = (jitter_saved){x, y, eps, cot_tape_rng(tape, stream)};
-    multiply(s, x->dtype, x->data, y->data, false);
+    multiply(tape, s, x->data, y->data, false);
     cot_tape_record(tape, jitter_backward, s, &y, 1);
     return y;
 }

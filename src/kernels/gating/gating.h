@@ -1,4 +1,4 @@
-/* Rows of router logits: softmax, log-sum-exp, the k largest, column sums.
+/* Rows of router logits: softmax, log-sum-exp, the k largest, column sums; and jitter of a router's input.
  *
  * h, p [T, e] real, row-major; minus infinity in h masks an expert: its probability and its gradient are exactly 0. A row of
  * nothing but minus infinity has probabilities 0 and log-sum-exp minus infinity. A NaN passes through, except in top_k. */
@@ -23,6 +23,8 @@ typedef struct {
     void (*column_sum)(int64_t r0, int64_t r1, int64_t e, const void *x, double *sum);
     /* the sum over rows of -sum p ln p, in nats; p = softmax(h) */
     double (*entropy)(int64_t r0, int64_t r1, int64_t e, const void *h, const void *p);
+    /* y (+)= x * u, x and y act, u uniform in [1 - eps, 1 + eps] from 16 bits for each element; i0 a multiple of 8 */
+    void (*jitter)(int64_t i0, int64_t i1, double eps, cot_rng_key key, const void *x, void *y, bool accumulate);
 } cot_gating_kernels;
 
 const cot_gating_kernels *cot_gating_kernels_for(cot_mode mode);

@@ -147,6 +147,30 @@ static double K(entropy)(int64_t r0, int64_t r1, int64_t e, const void *h_, cons
     return total;
 }
 
+/* Eight factors from one block of random bits. */
+static void K(jitter_factors)(cot_rng_key key, uint64_t block, real low, real step, real *u)
+{
+    uint32_t bits[4];
+    cot_rng_bits(key, block, bits);
+    for (int j = 0; j < 4; j++) {
+        u[2 * j] = low + step * (real)(bits[j] & 0xffffu);
+        u[2 * j + 1] = low + step * (real)(bits[j] >> 16);
+    }
+}
+
+static void K(jitter)(int64_t i0, int64_t i1, double eps, cot_rng_key key, const void *x_, void *y_, bool accumulate)
+{
+    const real step = (real)(eps * 0x1p-15), low = (real)(1 - eps + eps * 0x1p-16);  /* the middles of 65536 equal parts */
+    for (int64_t i = i0; i < i1; i += 8) {
+        const act *x = (const act *)x_ + i;
+        act *y = (act *)y_ + i;
+        const int64_t n = i1 - i < 8 ? i1 - i : 8;
+        real u[8];
+        K(jitter_factors)(key, (uint64_t)i / 8, low, step, u);
+        for (int64_t j = 0; j < n; j++) y[j] = STORE((accumulate ? LOAD(y[j]) : (real)0) + LOAD(x[j]) * u[j]);
+    }
+}
+
 const cot_gating_kernels K(cot_gating) = {
-    K(softmax), K(softmax_backward), K(log_sum_exp), K(z_backward), K(top_k), K(column_sum), K(entropy),
+    K(softmax), K(softmax_backward), K(log_sum_exp), K(z_backward), K(top_k), K(column_sum), K(entropy), K(jitter),
 };

@@ -11,20 +11,27 @@
 enum {
     BLOCK = 48,                    /* rows of a tile ... */
     BLOCK_WEIGHT = 64,             /* ... and in the weight gradient */
+    PAGE_BYTES = 4096,
     FIRST_ROWS = 6,                /* of a gathered block: what a tile starts with */
     K_STEP = 8,                    /* pieces of k are multiples: few shapes of tiles, however ragged the groups */
     K_MOST_BYTES = 2048,           /* longest piece of k */
-    K_MOST_BYTES_WEIGHT = 1024,    /* and in the weight gradient, whose two operands are both packed */
+    K_MOST_BYTES_BOTH = 1024,      /* and where both operands are packed */
     PANEL_BYTES = 400 << 10,       /* panels of a task: a good part of a second-level cache */
     TASK_ROWS = 4096,              /* most rows of a task ... */
     TASK_ROWS_WEIGHT = 256,        /* ... in the weight gradient ... */
     TASK_ROWS_LATE = 256,          /* ... and where sums wait in f32 for the last piece of k */
+    PACK_WAIT = 6,                 /* see cost() */
+    PACK_WAIT_WEIGHT = 12,
+    READ_WAIT = 4,
+    TASK_WORK = 1 << 16,
     SERIAL_WORK = 1 << 18,         /* multiplications that are not worth a second thread */
 };
 
 typedef struct {
     int64_t group, m0, m1, n0, n1;
 } task;
+
+static const double LAST_TASK = 0.1;  /* share of it that others wait */
 
 /* A product with what follows from its shape. */
 typedef struct {
@@ -71,17 +78,28 @@ static bool    is_back_weight(const plan *w) { return w->p->form == COT_PRODUCT_
 static int64_t group_m(const plan *w, int64_t g) { return is_back_weight(w) ? w->m : group_rows(w->p->shape, g); }
 static int64_t group_k(const plan *w, int64_t g) { return is_back_weight(w) ? group_rows(w->p->shape, g) : w->k; }
 
+/* May blocks be read where they lie? Columns of rows that are whole pages apart would fall into the same few places of a cache. */
+static bool lies_ready(const plan *w, int64_t k)
+{
+    const cot_pack_source *a = &w->p->a;
+    if (is_back_weight(w)) return w->gathers && w->mode != COT_MODE_BF16 && !a->rows && a->ld * (int64_t)w->act_size % PAGE_BYTES != 0;
+    if (a->rows && !w->gathers) return false;
+    return w->mode != COT_MODE_BF16 || (!a->is_real && a->ld % 2 == 0 && k % 2 == 0);
+}
+
 /* Equal pieces, but for the last. */
 static int64_t piece_of(const plan *w, int64_t k)
 {
-    const int64_t count = pieces(k, (is_back_weight(w) ? K_MOST_BYTES_WEIGHT : K_MOST_BYTES) / (int64_t)w->act_size);
+    const bool both = is_back_weight(w) && !lies_ready(w, k);
+    const int64_t count = pieces(k, (both ? K_MOST_BYTES_BOTH : K_MOST_BYTES) / (int64_t)w->act_size);
     return count > 0 ? round_up(pieces(k, count), K_STEP) : 0;
 }
 
-/* How long a piece lies in panels and blocks: tokens as k come in any number, bf16 wants pairs. */
+/* How long a piece lies in panels and blocks: bf16 wants pairs; tokens as k come in any number, too many for generated tiles. */
 static int padded(const plan *w, int64_t k)
 {
-    return (int)(is_back_weight(w) ? round_up(k, K_STEP) : w->mode == COT_MODE_BF16 ? round_up(k, 2) : k);
+    const int64_t step = is_back_weight(w) && !w->gathers ? K_STEP : w->mode == COT_MODE_BF16 ? 2 : 1;
+    return (int)round_up(k, step);
 }
 
 /* ---- operands ---- */
@@ -98,21 +116,15 @@ static void make_panels(const plan *w, const task *t, int64_t k0, int k, void *p
     }
 }
 
-/* May blocks be read where they lie? */
-static bool lies_ready(const plan *w, int64_t k)
-{
-    const cot_pack_source *a = &w->p->a;
-    if (is_back_weight(w) || (a->rows && !w->gathers)) return false;
-    return w->mode != COT_MODE_BF16 || (!a->is_real && a->ld % 2 == 0 && k % 2 == 0);
-}
-
 /* The left operand of a row of tiles. The weight gradient's were packed with its panels. */
 static left take_block(const plan *w, const worker *me, const task *t, int64_t m0, int m, int64_t k0, int k)
 {
     const cot_pack_source *a = &w->p->a;
-    const int64_t r0 = group_start(w->p->shape, t->group) + m0;
+    const int64_t start = group_start(w->p->shape, t->group), r0 = start + m0;
+    const bool ready = lies_ready(w, k);
+    if (ready && is_back_weight(w)) return (left){(const char *)a->data + (size_t)((start + k0) * a->ld + m0) * w->act_size, NULL};
     if (is_back_weight(w)) return (left){me->block + (size_t)((m0 - t->m0) * padded(w, k)) * w->act_size, NULL};
-    if (lies_ready(w, k))
+    if (ready)
         return (left){(const char *)a->data + (size_t)((a->rows ? 0 : r0) * a->ld + k0) * w->act_size, a->rows ? a->rows + r0 : NULL};
     w->pack->block(a, r0, k0, m, k, padded(w, k), padded(w, k), me->block);
     return (left){me->block, NULL};
@@ -120,7 +132,7 @@ static left take_block(const plan *w, const worker *me, const task *t, int64_t m
 
 static int block_ld(const plan *w, int k)
 {
-    return is_back_weight(w) ? COT_PANEL : lies_ready(w, k) ? (int)w->p->a.ld : padded(w, k);
+    return lies_ready(w, k) ? (int)w->p->a.ld : is_back_weight(w) ? COT_PANEL : padded(w, k);
 }
 
 /* ---- what comes next ---- */
@@ -152,7 +164,7 @@ static void look_ahead(const plan *w, worker *me, const task *t, int64_t k0, int
         me->panels_soon[0] = soon(w, &w->p->b, row + k0, row + k0 + length, t->n0, t->n1 - t->n0);
     else {
         me->panels_soon[0] = soon(w, &w->p->b, start, start + length, t->n0, t->n1 - t->n0);
-        me->panels_soon[1] = soon(w, &w->p->a, start, start + length, t->m0, t->m1 - t->m0);
+        me->panels_soon[1] = soon(w, &w->p->a, start, lies_ready(w, length) ? start : start + length, t->m0, t->m1 - t->m0);
     }
     for (int i = 0; i <= is_back_weight(w); i++) me->panels_lines[i] = lines_a_step(&me->panels_soon[i], steps);
 }
@@ -233,7 +245,7 @@ static void run_piece(const plan *w, worker *me, const task *t, int64_t k0, int 
 {
     memset(me->found, 0, sizeof me->found);
     if (!w->p->packed) make_panels(w, t, k0, k, me->panels);
-    if (is_back_weight(w))
+    if (is_back_weight(w) && !lies_ready(w, k))
         w->pack->panels(&w->p->a, group_start(w->p->shape, t->group) + k0, t->m0, k, padded(w, k), t->m1 - t->m0, me->block);
     for (int64_t m0 = t->m0; m0 < t->m1; m0 += w->block) run_block(w, me, t, m0, k0, k);
 }
@@ -268,35 +280,35 @@ static int64_t count_tasks(const plan *w, int64_t rows, int64_t columns)
 }
 
 /* Whole units in so many nearly equal shares: the largest share. */
-static int64_t share(int64_t count, int64_t unit, int64_t shares) { return pieces(pieces(count, unit), shares) * unit; }
+static int64_t share_of(int64_t count, int64_t unit, int64_t shares) { return pieces(pieces(count, unit), shares) * unit; }
 
-/* Time of a cut, in tasks' shares of one thread's peak: packing goes with the number of tasks along a side, and in the end threads
- * wait for the last task. */
-static double cost(const plan *w, int64_t rows, int64_t columns, int64_t groups_used)
+/* Time of a cut, in times of one thread at its peak. An element comes near or is packed in the time of so many rows or columns of
+ * products; a task costs something for itself; in the end threads wait for the last one. */
+static double cost(const plan *w, int64_t rows, int64_t columns)
 {
-    const double pack = w->mode == COT_MODE_BF16 ? 8 : 4;  /* an element is packed in the time of so many columns or rows of products */
-    const double all = (double)groups_used, threads = cot_threads();
-    const int64_t tasks = count_tasks(w, rows, columns), rounds = pieces(tasks, cot_threads());
-    const double each = 1 / (double)tasks, longest = tasks % cot_threads() || groups_used > 1 ? 0.5 * each : 0.1 * each;
-    const double even = groups_used > 1 ? 1 / threads : (double)rounds * each;
-    const double panels = w->p->packed ? 0 : pack / (double)least(rows, w->m), blocks = (lies_ready(w, w->k) ? 1 : pack) / (double)columns;
-    return (even + longest) * (1 + panels + blocks) + 0 * all;
+    const double wait = is_back_weight(w) ? PACK_WAIT_WEIGHT : PACK_WAIT, threads = cot_threads();
+    const double panels = w->p->packed ? READ_WAIT : wait, blocks = !lies_ready(w, w->k_piece) || is_back_weight(w) ? wait : READ_WAIT;
+    const int64_t tasks = count_tasks(w, rows, columns), groups = w->p->shape->groups;
+    const double largest = (double)(rows * columns) / (double)(w->m * w->n * groups);
+    const double share = groups > 1 ? 1 / threads : largest * (double)pieces(tasks, cot_threads());
+    const double fixed = TASK_WORK * (double)tasks / threads / work(w);
+    return (share + LAST_TASK * largest) * (1 + panels / (double)least(rows, w->m) + blocks / (double)columns) + fixed;
 }
 
 static void cut(plan *w)
 {
     static const int ways[] = {1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 64};
     const int64_t panel = COT_PANEL * w->k_piece * (int64_t)w->act_size, most_panels = panel > 0 && panel < PANEL_BYTES ? PANEL_BYTES / panel : 1;
-    const int64_t most_rows = w->late ? TASK_ROWS_LATE : is_back_weight(w) ? TASK_ROWS_WEIGHT : TASK_ROWS;
+    const int64_t most_rows = w->late ? TASK_ROWS_LATE : is_back_weight(w) && !lies_ready(w, w->k_piece) ? TASK_ROWS_WEIGHT : TASK_ROWS;
     const int64_t least_columns = pieces(pieces(w->n, COT_PANEL), most_panels), least_rows = pieces(w->m, most_rows);
     if (w->m == 0 || w->n == 0) return;
     const int count = work(w) < SERIAL_WORK ? 1 : (int)(sizeof ways / sizeof *ways);
     double best = 0;
     for (int i = 0; i < count; i++)
         for (int j = 0; j < count; j++) {
-            const int64_t rows = share(w->m, w->block, least_rows * ways[i]), columns = share(w->n, COT_PANEL, least_columns + ways[j] - 1);
+            const int64_t rows = share_of(w->m, w->block, least_rows + ways[i] - 1), columns = share_of(w->n, COT_PANEL, least_columns + ways[j] - 1);
             if (rows == 0 || columns == 0) continue;
-            const double time = cost(w, rows, columns, w->p->shape->groups);
+            const double time = cost(w, rows, columns);
             if (best > 0 && time >= best) continue;
             best = time;
             w->task_rows = rows;
@@ -331,7 +343,7 @@ static void measure(plan *w)
     w->block = is_back_weight(w) ? BLOCK_WEIGHT : BLOCK;
     w->gathers = cot_tile_gathers(tile_type(w));
     cut(w);
-    const int64_t length = round_up(w->k_piece, K_STEP), blocks = is_back_weight(w) ? round_up(w->task_rows, COT_PANEL) : w->block;
+    const int64_t length = round_up(w->k_piece, K_STEP), blocks = !is_back_weight(w) ? w->block : lies_ready(w, w->k_piece) ? 0 : round_up(w->task_rows, COT_PANEL);
     w->panel_bytes = w->p->packed ? 0 : (size_t)(round_up(w->task_columns, COT_PANEL) * length) * w->act_size;
     w->block_bytes = (size_t)(blocks * length) * w->act_size;
     w->sum_bytes = w->late ? (size_t)(w->task_rows * w->task_columns) * sizeof(float) : 0;

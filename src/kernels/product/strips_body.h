@@ -10,7 +10,7 @@
 
 #include "kernels/product/tile_kernels.h"
 
-enum { ROWS = 6, VECTORS = 4, LANES = 16, LINE_WORDS = 16 };
+enum { ROWS = 6, VECTORS = 4, LANES = 16, LINE_WORDS = 16, STEPS_AHEAD = 32 };
 
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
@@ -81,6 +81,7 @@ static inline __attribute__((always_inline)) void run_strip(const strip *s, int 
             UNROLL for (int i = 0; i < rows; i++) __builtin_prefetch(s->ahead[i] + p, 0, 3);
         ask(s->operands);
         for (int q = p; q < end; q++, b += s->ldb, column += s->step) {
+            if (transposed) __builtin_prefetch(column + STEPS_AHEAD * s->step, 0, 3);
             __m512i right[VECTORS];
             UNROLL for (int v = 0; v < vectors; v++) right[v] = _mm512_maskz_loadu_epi32(masks[v], b + v * LANES);
             UNROLL for (int i = 0; i < rows; i++) {

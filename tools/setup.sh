@@ -21,6 +21,8 @@ demo  fonts-dejavu-core letters in plots
 check gnuplot-nox     tests of plots
 check fonts-dejavu-core letters in plots
 peers python3-venv    a virtual environment for PyTorch
+peers g++             the compiler behind torch.compile
+peers libtcmalloc-minimal4 the allocator that makes compiled PyTorch fastest
 '
 
 wanted=${*:-build}

@@ -1,0 +1,129 @@
+"""Whole models against transformers: gradients of every parameter, ten training steps, logits of a saved folder.
+
+    check_model.py DUMP_MODEL COTERIE
+
+For a dense (Llama) and two sparse (Mixtral) models: dump_model writes the start and the gradients under published names; the same folder is loaded by
+transformers in f64 and f32, which computes loss, gradients and AdamW steps on its own.
+
+Tolerances. f64: our files store f32, so the start is exact in both (the initialisation is rounded to f32 when stored and both read that) only up
+to 2^-24 relative in each weight; gradients agree to about 1e-5 of their largest element. f32: sums of a few hundred products, 1e-4 of the
+largest. The loss curve: 1e-4 absolute a step in f32. Logits: 1e-4.
+"""
+import json, pathlib, subprocess, sys, tempfile
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+VOCAB, CONTEXT, ROWS = 97, 24, 12
+LR, BETAS, EPS, DECAY = 3e-3, (0.9, 0.95), 1e-8, 0.1
+
+MODELS = {
+    "dense, tied, grouped heads": """
+  hidden_size: 48
+  num_layers: 3
+  init_std: 0.1
+  mixer: {kind: attention, num_heads: 4, num_kv_heads: 2}
+  ffn: {kind: dense, intermediate_size: 80}""",
+    "sparse, top-2 of 4, tied": """
+  hidden_size: 48
+  num_layers: 3
+  init_std: 0.1
+  mixer: {kind: attention, num_heads: 4, num_kv_heads: 2}
+  ffn: {kind: sparse, router: {kind: top_k, top_k: 2}, experts: {kind: ffn, num_experts: 4, intermediate_size: 40}}""",
+    "sparse, top-3 of 8, own output matrix": """
+  hidden_size: 32
+  num_layers: 2
+  init_std: 0.15
+  tie_word_embeddings: false
+  mixer: {kind: attention, num_heads: 2}
+  ffn: {kind: sparse, router: {kind: top_k, top_k: 3}, experts: {kind: ffn, num_experts: 8, intermediate_size: 24}}""",
+}
+
+failures = 0
+
+
+def check(what, error, limit):
+    global failures
+    good = error <= limit
+    failures += not good
+    print(f"  {'ok  ' if good else 'FAIL'} {what}: {error:.2e} (limit {limit:.0e})")
+
+
+def unfused(name, tensor):
+    """transformers 5 joins Mixtral's experts; give back the published single ones."""
+    if name.endswith("mlp.experts.gate_up_proj"):
+        base = name.replace("mlp.experts.gate_up_proj", "block_sparse_moe.experts")
+        for e in range(tensor.shape[0]):
+            half = tensor.shape[1] // 2
+            yield f"{base}.{e}.w1.weight", tensor[e, :half]
+            yield f"{base}.{e}.w3.weight", tensor[e, half:]
+    elif name.endswith("mlp.experts.down_proj"):
+        base = name.replace("mlp.experts.down_proj", "block_sparse_moe.experts")
+        for e in range(tensor.shape[0]):
+            yield f"{base}.{e}.w2.weight", tensor[e]
+    elif name.endswith("mlp.gate.weight"):
+        yield name.replace("mlp.gate.weight", "block_sparse_moe.gate.weight"), tensor
+    else:
+        yield name, tensor
+
+
+def loss_of(model, rows):
+    ids, target = rows[:, :-1], rows[:, 1:]
+    logits = model(input_ids=ids).logits
+    return torch.nn.functional.cross_entropy(logits.reshape(-1, VOCAB), target.reshape(-1))
+
+
+def compare(name, text, dump, coterie, folder):
+    print(name)
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(f"model:\n  kind: lm{text}\ndata: {{kind: random, vocab_size: {VOCAB}, context: {CONTEXT}}}\n"
+                      f"train: {{steps: 10, optimizer: {{kind: adamw, lr: {LR}, beta1: {BETAS[0]}, beta2: {BETAS[1]}, eps: {EPS}, weight_decay: {DECAY}}}}}\n")
+    torch.manual_seed(3)
+    ids = torch.randint(VOCAB, (ROWS, CONTEXT + 1))
+    (folder / "ids.json").write_text(json.dumps(ids.flatten().tolist()))
+    for kind, dtype, gradient_limit, curve_limit in (("f64", torch.float64, 2e-5, 2e-5), ("f32", torch.float32, 1e-4, 1e-4)):
+        out = folder / kind
+        said = json.loads(subprocess.run([dump, recipe, folder / "ids.json", out, kind], check=True, capture_output=True, text=True).stdout)
+        model = AutoModelForCausalLM.from_pretrained(out / "start", dtype=dtype, experts_implementation="eager")
+        model.train()
+        loss = loss_of(model, ids)
+        loss.backward()
+        check(f"{kind} loss", abs(loss.item() - said["loss"]), 1e-5)
+        ours, seen, worst = load_file(out / "gradient" / "model.safetensors"), set(), 0.0
+        for raw, parameter in model.named_parameters():
+            for published, gradient in unfused(raw, parameter.grad):
+                mine = ours[published].double()
+                worst = max(worst, ((mine - gradient.double()).abs().max() / gradient.abs().max().clamp_min(1e-12)).item())
+                seen.add(published)
+        assert seen == set(ours), seen ^ set(ours)
+        check(f"{kind} gradients of all {len(seen)} tensors, worst relative to the largest of its tensor", worst, gradient_limit)
+        groups = [{"params": [p for n, p in model.named_parameters() if "norm" not in n], "weight_decay": DECAY},
+                  {"params": [p for n, p in model.named_parameters() if "norm" in n], "weight_decay": 0.0}]
+        optimizer, worst = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS), 0.0
+        for step in range(10):
+            optimizer.zero_grad()
+            loss = loss_of(model, ids[step : step + 1])
+            loss.backward()
+            optimizer.step()
+            worst = max(worst, abs(loss.item() - said["curve"][step]))
+        check(f"{kind} loss of ten AdamW steps ({said['curve'][0]:.4f} to {said['curve'][-1]:.4f}), worst difference", worst, curve_limit)
+    logits = folder / "logits.safetensors"
+    tokens = folder / "tokens.json"
+    tokens.write_text(json.dumps(ids[0].tolist()))
+    subprocess.run([coterie, "eval", folder / "f32" / "start", "--tokens", tokens, "--logits", logits], check=True)
+    with torch.no_grad():
+        theirs = AutoModelForCausalLM.from_pretrained(folder / "f32" / "start", dtype=torch.float32, experts_implementation="eager")(input_ids=ids[:1]).logits[0]
+    check("logits of `coterie eval --tokens`", (load_file(logits)["logits"] - theirs).abs().max().item(), 1e-4)
+
+
+def main():
+    dump, coterie = sys.argv[1], sys.argv[2]
+    for name, text in MODELS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            compare(name, text, dump, coterie, pathlib.Path(folder))
+    print("all agree" if not failures else f"{failures} checks failed")
+    sys.exit(1 if failures else 0)
+
+
+main()

@@ -28,6 +28,7 @@ typedef struct {
     int64_t tokens_per_step, rows, micro_batches, context;
     double  flops;                      /**< of the whole run, training */
     double  flops_per_token;            /**< training, recomputation counted */
+    double  optimizer_flops;            /**< of the whole run, in f32: products inside the optimizer (Muon), on top of `flops` */
     int64_t bytes;                      /**< parameters, gradients, optimizer state and an estimate of activations */
     bool    bf16;                       /**< are products in bf16? */
     int64_t train_tokens, valid_tokens; /**< in the corpus */

@@ -181,6 +181,17 @@ static double activation_bytes(const cot_plan *plan, const cot_model_info *info)
     return tokens * kept * (plan->bf16 ? 3 : 4) + 12 * tokens * d * 4 + chunk;
 }
 
+/* Products inside the optimizer, for one step. */
+static double update_flops(const cot_plan *plan)
+{
+    const cot_member *member;
+    double sum = 0;
+    if (cot_family_find("optimizer", cot_optimizer_at, plan->train.optimizer, &member) != COT_OK) return 0;
+    const cot_optimizer_ops *ops = (const cot_optimizer_ops *)member;
+    for (size_t i = 0; ops->flops && i < cot_params_count(plan->model->params); i++) sum += ops->flops(cot_params_at(plan->model->params, i));
+    return sum;
+}
+
 cot_plan_info cot_plan_describe(const cot_plan *plan)
 {
     const cot_model_info info = cot_model_describe(plan->model, plan->context);
@@ -198,6 +209,7 @@ cot_plan_info cot_plan_describe(const cot_plan *plan)
         .seed = (uint64_t)plan->train.seed,
     };
     out.flops = out.flops_per_token * (double)out.tokens;
+    out.optimizer_flops = update_flops(plan) * (double)out.steps;
     out.bytes = info.bytes_training + (plan->bf16 ? 4 : 1) * info.parameters_total + (int64_t)activation_bytes(plan, &info);
     return out;
 }

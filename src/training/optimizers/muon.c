@@ -138,9 +138,21 @@ static void update(const cot_optimizer *optimizer, cot_tape *tape, cot_slots *sl
     cot_tape_scratch_release(tape, mark);
 }
 
+static double flops(const cot_param *param)
+{
+    double sum = 0;
+    for (int64_t i = 0; is_matrix(param) && i < cot_matrix_count(param); i++) {
+        const cot_matrix_view view = cot_matrix_at(param, i);
+        const double n = (double)(view.rows < view.columns ? view.rows : view.columns), k = (double)(view.rows + view.columns) - n;
+        sum += 5 * (4 * k * n * n + 2 * n * n * n);
+    }
+    return sum;
+}
+
 const cot_optimizer_ops cot_optimizer_muon = {
     .member = {"muon", "jordan2024muon, liu2025muon", "orthogonalised momentum for matrices, AdamW for the rest", options},
     .state_size = sizeof(muon),
     .declare = declare,
     .update = update,
+    .flops = flops,
 };

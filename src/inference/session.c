@@ -81,6 +81,7 @@ int64_t cot_session_length(const cot_session *s) { return s->length; }
 void cot_session_truncate(cot_session *s, int64_t length)
 {
     if (length >= s->length) return;
+    if (length < 0) length = 0;
     cot_model_sequences_truncate(s->model, s->sequences, length);
     s->length = length;
 }

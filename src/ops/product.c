@@ -335,13 +335,13 @@ static void measure(plan *w)
     w->m = is_back_weight(w) ? s->out : most;
     w->n = w->p->form == COT_PRODUCT_FORWARD ? s->out : s->in;
     w->k = is_back_weight(w) ? most : w->p->form == COT_PRODUCT_FORWARD ? s->in : s->out;
+    w->block = is_back_weight(w) ? BLOCK_WEIGHT : BLOCK;
+    w->gathers = cot_tile_gathers(tile_type(w));
     for (int64_t g = 0; g < s->groups; g++) {
         const int64_t piece = piece_of(w, group_k(w, g));
         w->k_piece = piece > w->k_piece ? piece : w->k_piece;
     }
     w->late = w->p->c_dtype == COT_BF16 && w->k_piece < w->k;
-    w->block = is_back_weight(w) ? BLOCK_WEIGHT : BLOCK;
-    w->gathers = cot_tile_gathers(tile_type(w));
     cut(w);
     const int64_t length = round_up(w->k_piece, K_STEP), blocks = !is_back_weight(w) ? w->block : lies_ready(w, w->k_piece) ? 0 : round_up(w->task_rows, COT_PANEL);
     w->panel_bytes = w->p->packed ? 0 : (size_t)(round_up(w->task_columns, COT_PANEL) * length) * w->act_size;

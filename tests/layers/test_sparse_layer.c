@@ -85,9 +85,10 @@ static void expected_row(cot_sparse_layer *layer, const float *x, double *y, int
         counts[e]++;
         add_swiglu(gate_up + e * 2 * F * D, down + e * D * F, F, exp(logit[e]) / sum, x, y);
     }
+    const float *shared = parameter(layer, "shared.gate_up.weight").value;
+    const float *back = parameter(layer, "shared.down.weight").value;
     const double open = 1 / (1 + exp(-dot(parameter(layer, "shared.gate.weight").value, x, D)));
-    add_swiglu(parameter(layer, "shared.gate_up.weight").value, parameter(layer, "shared.down.weight").value, 4, open, x,
-               y);
+    add_swiglu(shared, back, 4, open, x, y);
 }
 
 static void forward_follows_the_formula(void **state)
@@ -102,7 +103,7 @@ static void forward_follows_the_formula(void **state)
     for (int t = 0; t < T; t++) {
         double want[D];
         expected_row(layer, x + t * D, want, want_counts);
-        for (int i = 0; i < D; i++) assert_true(fabs((double)y[t * D + i] - want[i]) < 1e-5);  /* some 30 terms of size 1 */
+        for (int i = 0; i < D; i++) assert_true(fabs((double)y[t * D + i] - want[i]) < 1e-5);  /* 30 terms of size 1 */
     }
     assert_memory_equal(counts, want_counts, sizeof counts);
 
@@ -130,7 +131,7 @@ static double objective(cot_sparse_layer *layer, const float *x, const float *dy
     return sum + balance;
 }
 
-/* Along the gradient g of what `at` holds: (f(at + h g) - f(at - h g)) / 2h = |g|^2, up to h^2 and f32's rounding / h. */
+/* Along the gradient g of what `at` holds: (f(at + h g) - f(at - h g)) / 2h = |g|^2, up to h^2 and rounding / h. */
 static void check_along(cot_sparse_layer *layer, const char *what, float *at, const float *grad, int64_t count,
                         const float *x, const float *dy)
 {

@@ -1,18 +1,22 @@
 /* An evaluation as JSON. */
 #include <coterie/evaluate.h>
 
+#include <math.h>
 #include <stdlib.h>
 
 #include <jansson.h>
 
 #include "base/fail.h"
 
+/* What is not known (no words, no bytes) or too large for a double is null: JSON has no other word for it. */
+static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
 static void set_score(json_t *object, const cot_score *s)
 {
-    json_object_set_new(object, "loss", json_real(s->loss));
-    json_object_set_new(object, "perplexity", json_real(s->perplexity));
-    json_object_set_new(object, "word_perplexity", json_real(s->word_perplexity));
-    json_object_set_new(object, "bits_per_byte", json_real(s->bits_per_byte));
+    json_object_set_new(object, "loss", number(s->loss));
+    json_object_set_new(object, "perplexity", number(s->perplexity));
+    json_object_set_new(object, "word_perplexity", number(s->word_perplexity));
+    json_object_set_new(object, "bits_per_byte", number(s->bits_per_byte));
     json_object_set_new(object, "tokens", json_integer((json_int_t)s->tokens));
     json_object_set_new(object, "bytes", json_integer((json_int_t)s->bytes));
     json_object_set_new(object, "words", json_integer((json_int_t)s->words));
@@ -21,7 +25,7 @@ static void set_score(json_t *object, const cot_score *s)
 static json_t *numbers(const double *values, int64_t count)
 {
     json_t *array = json_array();
-    for (int64_t i = 0; i < count; i++) json_array_append_new(array, json_real(values[i]));
+    for (int64_t i = 0; i < count; i++) json_array_append_new(array, number(values[i]));
     return array;
 }
 
@@ -46,10 +50,10 @@ static json_t *layer_use(const cot_layer_use *layer)
     json_t *object = json_object();
     json_object_set_new(object, "layer", json_integer(layer->layer));
     json_object_set_new(object, "load", numbers(layer->load, layer->experts));
-    json_object_set_new(object, "cv2", json_real(layer->cv2));
-    json_object_set_new(object, "max_vio", json_real(layer->max_vio));
-    json_object_set_new(object, "router_entropy", json_real(layer->router_entropy));
-    json_object_set_new(object, "drop_fraction", json_real(layer->drop_fraction));
+    json_object_set_new(object, "cv2", number(layer->cv2));
+    json_object_set_new(object, "max_vio", number(layer->max_vio));
+    json_object_set_new(object, "router_entropy", number(layer->router_entropy));
+    json_object_set_new(object, "drop_fraction", number(layer->drop_fraction));
     json_object_set_new(object, "dead_experts", json_integer(layer->dead));
     return object;
 }

@@ -67,7 +67,7 @@ typedef struct {
 /** Describes a model at a context; `context` 0 = its own. */
 COT_API cot_model_info cot_model_describe(const cot_model *model, int64_t context);
 
-/** One sparse or dense layer in words, e.g. "attention 6 heads; 16 experts of 512, top_k 2"; `text` gets at most `size` bytes. */
+/** One sparse or dense layer in words, e.g. "attention with 6 heads of 64; 16 experts of 512, 2 per token (top_k router)"; `text` gets at most `size` bytes. */
 COT_API void cot_model_layer_text(const cot_model *model, int64_t layer, char *text, size_t size);
 
 /** Experts of a layer; 0 for a dense one. */

@@ -39,7 +39,7 @@ typedef struct cot_feed_forward_ops {
     cot_cost   (*cost)(const cot_feed_forward *ffn);
     int64_t    (*num_experts)(const cot_feed_forward *ffn);  /* (optional) of a sparse member */
     void       (*describe)(const cot_feed_forward *ffn, cot_model_card *card);  /* as a mixer's */
-    void       (*text)(const cot_feed_forward *ffn, char *text, size_t size);  /* in words, e.g. "16 experts of 512, top_k 2" */
+    void       (*text)(const cot_feed_forward *ffn, char *text, size_t size);  /* in words, e.g. "16 experts of 512, 2 per token (top_k router)" */
     void       (*teardown)(cot_feed_forward *ffn);  /* (optional) */
 } cot_feed_forward_ops;
 

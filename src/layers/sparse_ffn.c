@@ -155,6 +155,17 @@ static cot_cost cost(const cot_feed_forward *ffn)
 
 static int64_t num_experts(const cot_feed_forward *ffn) { return ((const sparse *)ffn->state)->router->num_experts; }
 
+/* The coefficient of an aux rule in the published form, whose fractions count choices per token and so add up to top_k. */
+static double published_coef(const sparse *s, int rule)
+{
+    const cot_config *spec = cot_config_at(s->balance_spec, (size_t)rule);
+    const char *choices = cot_config_text(cot_config_get(spec, "choices"));
+    bool divided = true;
+    (void)cot_config_bool(cot_config_get(spec, "divide_by_k"), &divided);
+    const bool to_one = divided || (choices && strcmp(choices, "first") == 0);
+    return cot_balance_coef(s->rules[rule]) / (to_one ? (double)s->router->top_k : 1);
+}
+
 /* How the router's gates are normalised is read from its options; whatever published routers lack is named in card->beyond. */
 static void describe(const cot_feed_forward *ffn, cot_model_card *card)
 {
@@ -166,7 +177,7 @@ static void describe(const cot_feed_forward *ffn, cot_model_card *card)
     (void)cot_config_bool(cot_config_get(s->router_spec, "norm_topk_prob"), &normalised);
     card->norm_topk_prob = normalised || (softmax && strcmp(softmax, "chosen") == 0);
     for (int i = 0; i < s->rule_count; i++)
-        if (strcmp(s->rules[i]->ops->member.name, "aux") == 0) card->router_aux_loss_coef = cot_balance_coef(s->rules[i]);
+        if (strcmp(s->rules[i]->ops->member.name, "aux") == 0) card->router_aux_loss_coef = published_coef(s, i);
     card->shared_intermediate_size = s->has_shared ? s->shared.intermediate_size : 0;
     card->shared_gate = s->has_shared && s->shared.gate;
     if (strcmp(kind, "top_k") != 0) card->beyond = s->router->ops->member.summary;
@@ -179,7 +190,7 @@ static void text(const cot_feed_forward *ffn, char *out, size_t size)
     const sparse *s = ffn->state;
     char pool[96];
     s->experts->ops->text(s->experts, pool, sizeof pool);
-    const int n = snprintf(out, size, "%s, %s top_k %lld", pool, s->router->ops->member.name, (long long)s->router->top_k);
+    const int n = snprintf(out, size, "%s, %lld per token (%s router)", pool, (long long)s->router->top_k, s->router->ops->member.name);
     if (s->has_shared && n > 0 && (size_t)n < size)
         snprintf(out + n, size - (size_t)n, ", shared expert of %lld%s", (long long)s->shared.intermediate_size, s->shared.gate ? " with a gate" : "");
 }

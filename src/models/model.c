@@ -35,6 +35,7 @@ cot_status cot_model_create_as(const cot_config *section, int64_t vocab_size, in
     const cot_member *member;
     COT_TRY(cot_family_find("model", cot_model_at, section, &member));
     if (vocab_size < 1) return cot_fail(COT_INVALID, "vocab_size is %lld, expected 1 or more", (long long)vocab_size);
+    if (context < 1) return cot_fail(COT_INVALID, "context is %lld, expected 1 or more", (long long)context);
     cot_model *model = cot_calloc(sizeof *model);
     if (!model) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a model");
     model->ops = (const cot_model_ops *)member;

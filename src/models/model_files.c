@@ -57,6 +57,7 @@ static cot_model_card card_of(const cot_model *model, const cot_tokenizer *token
     card.dtype = COT_F32;
     card.model = model->section;
     for (int64_t i = 0; i < model->num_layers; i++) add_layer(&model->layers[i], i == 0, &card);
+    card.router_aux_loss_coef *= (double)(card.num_layers - card.dense_layers);  /* theirs is a mean over sparse layers, ours a sum */
     double init_std = 0.02;
     (void)cot_config_double(cot_config_get(model->section, "init_std"), &init_std);
     card.initializer_range = init_std;

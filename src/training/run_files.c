@@ -303,10 +303,14 @@ cot_status cot_run_save(cot_trainer *t)
     return COT_OK;
 }
 
+/* A run that died before its first checkpoint stands at its start, which its recipe alone decides. */
 cot_status cot_run_load(cot_trainer *t)
 {
-    char state[STATE_NAME];
-    COT_TRY(read_position(t, state));
-    COT_TRY(read_state(t, state));
+    char state[STATE_NAME], path[PATH];
+    path_of(t, "trainer.json", path);
+    if (cot_file_exists(path)) {
+        COT_TRY(read_position(t, state));
+        COT_TRY(read_state(t, state));
+    }
     return cut_metrics(t, t->step);
 }

@@ -38,6 +38,6 @@ cot_status cot_run_start(cot_trainer *trainer);                               /*
 cot_status cot_run_log(const cot_trainer *trainer, const cot_step_report *report);  /* appends to metrics.jsonl */
 cot_status cot_run_save(cot_trainer *trainer);                                /* checkpoint and model folder */
 cot_status cot_run_save_model(const cot_trainer *trainer, const char *name);  /* a model folder inside the run's */
-cot_status cot_run_load(cot_trainer *trainer);                                /* the last checkpoint; cuts metrics.jsonl to it */
+cot_status cot_run_load(cot_trainer *trainer);                                /* the last checkpoint, or the start where there is none; cuts metrics.jsonl to it */
 
 #endif

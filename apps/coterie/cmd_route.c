@@ -11,13 +11,16 @@
 #include "terminal.h"
 
 static const cli_option options[] = {
-    {.name = "router", .kind = CLI_TEXT, .value = "SPEC", .help = "the router, as in a recipe: '{kind: top_k, top_k: 2}' (see `coterie list routers`)"},
+    {.name = "router", .kind = CLI_TEXT, .value = "SPEC",
+     .help = "the router, as in a recipe: '{kind: top_k, top_k: 2}' (see `coterie list routers`)"},
     {.name = "balance", .kind = CLI_TEXT, .repeated = true, .value = "SPEC",
      .help = "a balance rule: '{kind: aux, coef: 0.01}' (see `coterie list balance`); may be repeated"},
     {.name = "capacity", .kind = CLI_TEXT, .value = "SPEC",
-     .help = "slots: '{capacity_factor: 1.25, policy: position|probability|random, min_capacity: 0, round: ceil|floor}'; without it nothing is dropped"},
+     .help = "slots: '{capacity_factor: 1.25, policy: position|probability|random, min_capacity: 0, "
+             "round: ceil|floor}'; without it nothing is dropped"},
     {.name = "gradient", .kind = CLI_FLAG, .help = "adds the gradient of the sum of the losses"},
-    {.name = "seed", .kind = CLI_INT, .value = "N", .fallback = "0", .min = 0, .max = 9e15, .help = "of random draws that the input does not give"},
+    {.name = "seed", .kind = CLI_INT, .value = "N", .fallback = "0", .min = 0, .max = 9e15,
+     .help = "of random draws that the input does not give"},
     CLI_JSON_OPTION,
     CLI_OPTION_END,
 };
@@ -103,9 +106,12 @@ static int print_text(const cot_route_result *r)
     if (tokens < r->tokens) printf("... and %lld more tokens (--json has them all)\n", (long long)(r->tokens - tokens));
     printf("\n");
     print_experts(r);
-    if (r->capacity >= 0) printf("\ncapacity %lld slots an expert; %lld of %lld choices dropped\n", (long long)r->capacity, (long long)dropped, (long long)r->assignments);
+    if (r->capacity >= 0)
+        printf("\ncapacity %lld slots an expert; %lld of %lld choices dropped\n", (long long)r->capacity,
+               (long long)dropped, (long long)r->assignments);
     else printf("\ndropless\n");
-    for (size_t i = 0; i < r->loss_count; i++) printf("%s%s %.9g\n", i ? "" : "losses, each times its coef\n  ", r->loss_name[i], r->loss[i]);
+    for (size_t i = 0; i < r->loss_count; i++)
+        printf("%s%s %.9g\n", i ? "" : "losses, each times its coef\n  ", r->loss_name[i], r->loss[i]);
     printf("\n");
     return print_map(r, tokens);
 }
@@ -121,19 +127,23 @@ static int print_as_json(const cot_route_result *r)
 
 static int run_route(const cli_args *args)
 {
-    if (!cli_given(args, "router")) return cli_misuse(args, "no router given, expected --router '{kind: top_k, top_k: 2}' or another of `coterie list routers`");
+    if (!cli_given(args, "router"))
+        return cli_misuse(args, "no router given, expected --router '{kind: top_k, top_k: 2}' "
+                                "or another of `coterie list routers`");
     const size_t count = cli_count(args, "balance");
     const char **rules = calloc(count + 1, sizeof *rules);
     char *input = NULL;
     size_t length;
     if (!rules) return cli_fail("no memory for %zu balance rules", count);
     for (size_t i = 0; i < count; i++) rules[i] = cli_text_at(args, "balance", i);
-    const cot_route_spec spec = {.router = cli_text(args, "router"), .balance = rules, .balance_count = count, .capacity = cli_text(args, "capacity"),
+    const cot_route_spec spec = {.router = cli_text(args, "router"), .balance = rules, .balance_count = count,
+                                 .capacity = cli_text(args, "capacity"),
                                  .gradient = cli_flag(args, "gradient"), .seed = (uint64_t)cli_int(args, "seed")};
     cot_route_result *result = NULL;
     int code = read_input(cli_positional(args, 0), &input, &length);
     if (code == CLI_OK && cot_route(&spec, input, length, &result) != COT_OK) code = cli_failed();
-    if (code == CLI_OK) code = cli_flag(args, "json") || !terminal_is(stdout) ? print_as_json(result) : print_text(result);
+    if (code == CLI_OK)
+        code = cli_flag(args, "json") || !terminal_is(stdout) ? print_as_json(result) : print_text(result);
     cot_route_result_destroy(result);
     free(input);
     free(rules);
@@ -144,16 +154,22 @@ const cli_command command_route = {
     .name = "route",
     .summary = "shows what a router, balance rules and a capacity make of given logits: the router lab",
     .arguments = "[FILE]",
-    .details = "Reads JSON from FILE or standard input: {\"logits\": [[...], ...]}, one row of router logits for each token, and where they matter "
-               "\"noise\" (as large; draws in place of the router's own: standard normal for noisy gating, in [0, 1) for uniforms), "
-               "\"raw_noise_std\" (as large; the scale of the noise before its softplus), \"tokens\" (ids), \"sequences\" (lengths), \"training\" "
-               "(default false: no noise). \"-inf\" or -Infinity masks an expert for a token; NaN and infinity are errors.\n"
-               "On a terminal it prints tables and a map; otherwise, and with --json, one JSON object: \"assignments\" [{\"token\", \"expert\", "
-               "\"gate\", \"slot\"}], \"dropped\" [{\"token\", \"expert\"}], \"load\" and \"importance\" (choices and gates of each expert, before capacity), "
-               "\"losses\", \"capacity\" (null when nothing is dropped), and with --gradient \"gradient\".",
-    .examples = "echo '{\"logits\": [[2, 1, 0], [1, 3, 0]]}' | coterie route --router '{kind: top_k, top_k: 2}'\ttwo tokens, three experts\n"
-                "coterie route --router '{kind: switch}' --balance '{kind: aux}' --gradient in.json\ta loss and its gradient\n"
-                "coterie route --router '{kind: switch}' --capacity '{capacity_factor: 1, policy: probability}' in.json\twho is dropped\n",
+    .details =
+        "Reads JSON from FILE or standard input: {\"logits\": [[...], ...]}, one row of router logits for each token, "
+        "and where they matter \"noise\" (as large; draws in place of the router's own: standard normal for noisy "
+        "gating, in [0, 1) for uniforms), \"raw_noise_std\" (as large; the scale of the noise before its softplus), "
+        "\"tokens\" (ids), \"sequences\" (lengths), \"training\" (default false: no noise). \"-inf\" or -Infinity "
+        "masks an expert for a token; NaN and infinity are errors.\n"
+        "On a terminal it prints tables and a map; otherwise, and with --json, one JSON object: \"assignments\" "
+        "[{\"token\", \"expert\", \"gate\", \"slot\"}], \"dropped\" [{\"token\", \"expert\"}], \"load\" and "
+        "\"importance\" (choices and gates of each expert, before capacity), \"losses\", \"capacity\" (null when "
+        "nothing is dropped), and with --gradient \"gradient\".",
+    .examples = "echo '{\"logits\": [[2, 1, 0], [1, 3, 0]]}' | coterie route --router '{kind: top_k, top_k: 2}'\t"
+                "two tokens, three experts\n"
+                "coterie route --router '{kind: switch}' --balance '{kind: aux}' --gradient in.json\t"
+                "a loss and its gradient\n"
+                "coterie route --router '{kind: switch}' --capacity '{capacity_factor: 1}' in.json\t"
+                "who is dropped\n",
     .max_positional = 1,
     .options = options,
     .run = run_route,

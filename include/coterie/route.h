@@ -1,5 +1,5 @@
-/* The router lab: what a router, balance rules and a capacity make of a given matrix of logits. It is how a person comes to
- * understand a router, and how routers are tested by hand-worked cases. Everything runs in f64. */
+/* The router lab: what a router, balance rules and a capacity make of a given matrix of logits. It is how a person
+ * comes to understand a router, and how routers are tested by hand-worked cases. Everything runs in f64. */
 #ifndef COTERIE_ROUTE_H
 #define COTERIE_ROUTE_H
 
@@ -41,13 +41,13 @@ typedef struct {
  * Routes the tokens of a JSON text.
  *
  *   json   {"logits": [[...]]}: T x E, taken as the router's clean logits, natural-log units; and optionally
- *          "noise" (T x E draws that replace the router's own: standard normal for noisy gating, in [0, 1) for uniforms),
- *          "raw_noise_std" (T x E, the scale of the noise before its softplus; default zeros), "tokens" (T ids),
- *          "sequences" (lengths that sum to T; default one), "training" (default false: no noise, evaluation rules).
- *          Minus infinity masks an expert for a token: write "-inf", "-Infinity" or a bare -Infinity.
+ *          "noise" (T x E draws that replace the router's own: standard normal for noisy gating, in [0, 1) for
+ *          uniforms), "raw_noise_std" (T x E, the scale of the noise before its softplus; default zeros), "tokens" (T
+ *          ids), "sequences" (lengths that sum to T; default one), "training" (default false: no noise, evaluation
+ *          rules). Minus infinity masks an expert for a token: write "-inf", "-Infinity" or a bare -Infinity.
  *
- * Errors   COT_FORMAT when the text is not JSON or not of that form; COT_NOT_FINITE for NaN and plus infinity, with token and
- *          expert; those of the router's, the rules' and the capacity's options.
+ * Errors   COT_FORMAT when the text is not JSON or not of that form; COT_NOT_FINITE for NaN and plus infinity, with
+ *          token and expert; those of the router's, the rules' and the capacity's options.
  * Threads  safe, no shared state.
  */
 COT_API cot_status cot_route(const cot_route_spec *spec, const char *json, size_t length, cot_route_result **out);
@@ -56,9 +56,9 @@ COT_API cot_status cot_route(const cot_route_spec *spec, const char *json, size_
 COT_API void cot_route_result_destroy(cot_route_result *result);
 
 /**
- * A result as one JSON object: "assignments" [{"token", "expert", "gate", "slot"}], "dropped" [{"token", "expert"}], "load",
- * "importance", "losses" {KIND: value}, "capacity" (null = dropless), and with gradients "gradient" {"logits", "raw_noise_std"}.
- * Numbers have 17 digits. The caller frees the text with free().
+ * A result as one JSON object: "assignments" [{"token", "expert", "gate", "slot"}], "dropped" [{"token", "expert"}],
+ * "load", "importance", "losses" {KIND: value}, "capacity" (null = dropless), and with gradients "gradient" {"logits",
+ * "raw_noise_std"}. Numbers have 17 digits. The caller frees the text with free().
  */
 COT_API cot_status cot_route_to_json(const cot_route_result *result, char **out);
 

@@ -1,5 +1,6 @@
-/* The auxiliary loss of GShard, Switch and most sparse models since: coef * E * sum over i of f_i * P_i, f the fraction of choices
- * that expert i got (a constant), P the mean of its router probability over tokens (clean logits). It is coef when all is even.
+/* The auxiliary loss of GShard, Switch and most sparse models since: coef * E * sum over i of f_i * P_i, f the fraction
+ * of choices that expert i got (a constant), P the mean of its router probability over tokens (clean logits). It is
+ * coef when all is even.
  *
  *   choices: all, divide_by_k: true    f over all choices
  *   choices: all, divide_by_k: false   k times that: choices per token (released Mixtral training code)
@@ -19,7 +20,8 @@ typedef struct {
 static const cot_option options[] = {
     COT_BALANCE_OPTIONS(0.01),
     COT_OPTION_CHOICE(aux, choices, 1, "first|all", "count a token's first choice or all of them"),
-    COT_OPTION_BOOL(aux, divide_by_k, true, "with choices: all, divide by their number, so that the loss is coef at balance"),
+    COT_OPTION_BOOL(aux, divide_by_k, true,
+                    "with choices: all, divide by their number, so that the loss is coef at balance"),
     COT_OPTION_END,
 };
 
@@ -41,13 +43,15 @@ static cot_tensor *loss(const cot_balance *rule, cot_tape *tape, const cot_routi
     const size_t mark = cot_tape_scratch_mark(tape);
     double *fraction = cot_tape_scratch(tape, (size_t)routing->experts * sizeof *fraction);
     if (!cot_tape_failed(tape)) fractions(s, routing, fraction);
-    cot_tensor *result = cot_fraction_probability(tape, routing->probs, fraction, s->common.coef * (double)routing->experts);
+    cot_tensor *result = cot_fraction_probability(tape, routing->probs, fraction,
+                                                  s->common.coef * (double)routing->experts);
     cot_tape_scratch_release(tape, mark);
     return result;
 }
 
 const cot_balance_ops cot_balance_aux = {
-    .member = {"aux", "fedus2021switch, lepikhin2020gshard", "fraction of choices times mean probability, summed over experts", options},
+    .member = {"aux", "fedus2021switch, lepikhin2020gshard",
+               "fraction of choices times mean probability, summed over experts", options},
     .state_size = sizeof(aux),
     .loss = loss,
 };

@@ -13,7 +13,10 @@ static const cot_balance_ops *const rules[] = {
 #undef BALANCE
 };
 
-const cot_member *cot_balance_at(size_t index) { return index < sizeof rules / sizeof *rules ? &rules[index]->member : NULL; }
+const cot_member *cot_balance_at(size_t index)
+{
+    return index < sizeof rules / sizeof *rules ? &rules[index]->member : NULL;
+}
 
 cot_status cot_balance_create(const cot_config *spec, cot_balance **out)
 {

@@ -37,6 +37,9 @@ static inline cot_tensor *cot_balance_loss(const cot_balance *rule, cot_tape *ta
 {
     return rule->ops->loss(rule, tape, routing);
 }
-static inline double cot_balance_coef(const cot_balance *rule) { return ((const cot_balance_common *)rule->state)->coef; }
+static inline double cot_balance_coef(const cot_balance *rule)
+{
+    return ((const cot_balance_common *)rule->state)->coef;
+}
 
 #endif

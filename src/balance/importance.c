@@ -1,5 +1,5 @@
-/* Importance: coef * CV^2 of the sums of gates that experts receive. Equal sums of gates are not equal numbers of tokens: see `load`.
- * An expert that nobody chose gets no gradient from it.   [shazeer2017outrageously], eq. 6-7 */
+/* Importance: coef * CV^2 of the sums of gates that experts receive. Equal sums of gates are not equal numbers of
+ * tokens: see `load`. An expert that nobody chose gets no gradient from it.   [shazeer2017outrageously], eq. 6-7 */
 #include "balance/balance.h"
 #include "ops/cv_squared.h"
 #include "ops/expert_sum.h"

@@ -1,6 +1,7 @@
-/* Load: coef * CV^2 of a smooth count of the tokens that experts receive under noisy gating: each token counts with the probability
- * that the expert would be among the top k if its own noise were drawn again. Without noise it is the hard count, which has no
- * gradient.   [shazeer2017outrageously], eq. 8-11; `kth` is the threshold of [riquelme2021vmoe], appendix A. */
+/* Load: coef * CV^2 of a smooth count of the tokens that experts receive under noisy gating: each token counts with the
+ * probability that the expert would be among the top k if its own noise were drawn again. Without noise it is the hard
+ * count, which has no gradient.   [shazeer2017outrageously], eq. 8-11; `kth` is the threshold of [riquelme2021vmoe],
+ * appendix A. */
 #include "balance/balance.h"
 #include "ops/cv_squared.h"
 #include "ops/smooth_load.h"
@@ -34,8 +35,9 @@ static cot_tensor *loss(const cot_balance *rule, cot_tape *tape, const cot_routi
 {
     const load_state *s = rule->state;
     const cot_smooth_load_options smooth = {routing->top_k, (cot_threshold)s->threshold, s->threshold_grad};
-    cot_tensor *load = routing->noise_std ? cot_smooth_load(tape, routing->clean_logits, routing->logits, routing->noise_std, &smooth)
-                                          : hard_count(tape, routing);
+    cot_tensor *load = !routing->noise_std ? hard_count(tape, routing)
+                                           : cot_smooth_load(tape, routing->clean_logits, routing->logits,
+                                                             routing->noise_std, &smooth);
     return cot_cv_squared(tape, load, s->common.coef);
 }
 

@@ -1,5 +1,5 @@
-/* Router z-loss: coef * mean over tokens of lse(logits)^2 of the clean logits. Keeps logits small, and pins the constant that all
- * other losses leave free.   [zoph2022stmoe], eq. 5 */
+/* Router z-loss: coef * mean over tokens of lse(logits)^2 of the clean logits. Keeps logits small, and pins the
+ * constant that all other losses leave free.   [zoph2022stmoe], eq. 5 */
 #include "balance/balance.h"
 #include "ops/square_lse.h"
 

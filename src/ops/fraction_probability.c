@@ -15,7 +15,8 @@ static void fraction_backward(cot_tape *tape, void *saved_)
 {
     const fraction_saved *s = saved_;
     const cot_dtype real = s->probs->dtype;
-    const int64_t experts = cot_tensor_columns(s->probs), rows = cot_tensor_rows(s->probs), pieces = cot_pieces(rows, COT_PIECE_TOKENS);
+    const int64_t experts = cot_tensor_columns(s->probs), rows = cot_tensor_rows(s->probs);
+    const int64_t pieces = cot_pieces(rows, COT_PIECE_TOKENS);
     const double seed = cot_value_at(s->out->grad, real, 0);
     bool add = false;
     void *dp = cot_tape_grad(tape, s->probs, &add);
@@ -26,11 +27,12 @@ static void fraction_backward(cot_tape *tape, void *saved_)
             for (int64_t i = 0; i < experts; i++) cot_value_put(dp, real, r * experts + i, seed * s->slope[i], add);
 }
 
-/* The sum over tokens and experts of slope[i] * probs[t, i]; partial column sums are added in the order of the pieces. */
+/* The sum over tokens and experts of slope[i] * probs[t, i]; column sums of pieces are added in order. */
 static double weigh(cot_tape *tape, const cot_tensor *probs, const double *slope)
 {
     const cot_gating_kernels *kernels = cot_gating_kernels_for(cot_tape_mode(tape));
-    const int64_t experts = cot_tensor_columns(probs), rows = cot_tensor_rows(probs), each = cot_sum_piece_rows(rows), pieces = cot_pieces(rows, each);
+    const int64_t experts = cot_tensor_columns(probs), rows = cot_tensor_rows(probs), each = cot_sum_piece_rows(rows);
+    const int64_t pieces = cot_pieces(rows, each);
     const size_t mark = cot_tape_scratch_mark(tape), bytes = (size_t)(pieces * experts) * sizeof(double);
     double *partial = cot_tape_scratch(tape, bytes), total = 0;
     if (!partial) return 0;

@@ -36,7 +36,8 @@ static void go_back(cot_tape *tape, const gate_saved *s, gate_rows_back back)
     }
 }
 
-static cot_tensor *go(cot_tape *tape, cot_tensor *scores, const int32_t *chosen, int64_t k, gate_rows forward, cot_backward backward)
+static cot_tensor *go(cot_tape *tape, cot_tensor *scores, const int32_t *chosen, int64_t k, gate_rows forward,
+                      cot_backward backward)
 {
     cot_tape_kind(tape, COT_TIME_ROUTING);
     const int64_t rows = cot_tensor_rows(scores), pieces = cot_pieces(rows, COT_PIECE_TOKENS);
@@ -86,12 +87,14 @@ static void softmax(int64_t r0, int64_t r1, const gate_saved *s)
     for (int64_t r = r0; r < r1; r++) {
         const int32_t *chosen = s->chosen + r * s->k;
         double largest = -INFINITY, sum = 0;
-        for (int64_t j = 0; j < s->k; j++) largest = fmax(largest, cot_value_at(s->scores->data, real, r * experts + chosen[j]));
+        for (int64_t j = 0; j < s->k; j++)
+            largest = fmax(largest, cot_value_at(s->scores->data, real, r * experts + chosen[j]));
         const double shift = largest > -INFINITY ? largest : 0;  /* all masked: every term is exp(-infinity) = 0 */
-        for (int64_t j = 0; j < s->k; j++) sum += exp(cot_value_at(s->scores->data, real, r * experts + chosen[j]) - shift);
+        for (int64_t j = 0; j < s->k; j++)
+            sum += exp(cot_value_at(s->scores->data, real, r * experts + chosen[j]) - shift);
         for (int64_t j = 0; j < s->k; j++) {
-            const double w = sum > 0 ? exp(cot_value_at(s->scores->data, real, r * experts + chosen[j]) - shift) / sum : 0;
-            cot_value_set(s->gate->data, real, r * s->k + j, w);
+            const double h = cot_value_at(s->scores->data, real, r * experts + chosen[j]);
+            cot_value_set(s->gate->data, real, r * s->k + j, sum > 0 ? exp(h - shift) / sum : 0);
         }
     }
 }

@@ -16,7 +16,8 @@ static void multiply(cot_tape *tape, const jitter_saved *s, const void *from, vo
     const int64_t count = cot_tensor_count(s->x), pieces = cot_pieces(count, COT_PIECE_ELEMENTS);
 #pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
-        kernels->jitter(p * COT_PIECE_ELEMENTS, cot_piece_end(p, COT_PIECE_ELEMENTS, count), s->eps, s->key, from, to, accumulate);
+        kernels->jitter(p * COT_PIECE_ELEMENTS, cot_piece_end(p, COT_PIECE_ELEMENTS, count), s->eps, s->key, from, to,
+                        accumulate);
 }
 
 static void jitter_backward(cot_tape *tape, void *saved_)

@@ -84,8 +84,10 @@ cot_tensor *cot_add_noise(cot_tape *tape, cot_tensor *clean, cot_tensor *std, co
     const int64_t count = cot_tensor_count(clean), pieces = cot_pieces(count, PIECE);
 #pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
-        for (int64_t i = p * PIECE; i < cot_piece_end(p, PIECE, count); i++)
-            cot_value_set(noisy->data, real, i, cot_value_at(clean->data, real, i) + cot_value_at(noise, real, i) * cot_value_at(std->data, real, i));
+        for (int64_t i = p * PIECE; i < cot_piece_end(p, PIECE, count); i++) {
+            const double shift = cot_value_at(noise, real, i) * cot_value_at(std->data, real, i);
+            cot_value_set(noisy->data, real, i, cot_value_at(clean->data, real, i) + shift);
+        }
     cot_tape_record(tape, noise_backward, s, &noisy, 1);
     return noisy;
 }

@@ -24,8 +24,10 @@ cot_tensor *cot_round_bf16(cot_tape *tape, cot_tensor *x)
     const int64_t count = cot_tensor_count(x), pieces = cot_pieces(count, COT_PIECE_ELEMENTS);
 #pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
-        for (int64_t i = p * COT_PIECE_ELEMENTS; i < cot_piece_end(p, COT_PIECE_ELEMENTS, count); i++)
-            cot_value_set(y->data, x->dtype, i, (double)cot_bf16_to_f32(cot_f32_to_bf16((float)cot_value_at(x->data, x->dtype, i))));
+        for (int64_t i = p * COT_PIECE_ELEMENTS; i < cot_piece_end(p, COT_PIECE_ELEMENTS, count); i++) {
+            const cot_bf16 rounded = cot_f32_to_bf16((float)cot_value_at(x->data, x->dtype, i));
+            cot_value_set(y->data, x->dtype, i, (double)cot_bf16_to_f32(rounded));
+        }
     cot_tape_record(tape, round_backward, s, &y, 1);
     return y;
 }

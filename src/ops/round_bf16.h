@@ -4,7 +4,7 @@
 
 #include "tensor/tape.h"
 
-/* y = x rounded to the nearest bf16, kept in x's type; the gradient passes unchanged. Returns x itself when x is bf16. */
+/* y = x rounded to the nearest bf16, kept in x's type; the gradient passes unchanged. x itself when it is bf16. */
 cot_tensor *cot_round_bf16(cot_tape *tape, cot_tensor *x);
 
 #endif

@@ -1,5 +1,5 @@
-/* The router's linear map: few columns, and in the tape's real type even where activations are bf16 ("selective precision",
- * [fedus2021switch], section 2.4). */
+/* The router's linear map: few columns, and in the tape's real type even where activations are bf16 ("selective
+ * precision", [fedus2021switch], section 2.4). */
 #ifndef COT_OPS_ROUTER_LINEAR_H
 #define COT_OPS_ROUTER_LINEAR_H
 

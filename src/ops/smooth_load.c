@@ -14,8 +14,8 @@ typedef struct {
     int32_t    *kth;   /* [T] the last of the chosen */
 } load_saved;
 
-/* One token: where the thresholds stand, and a walk over its experts that knows who was chosen. Being chosen is decided by
- * index, not by comparing values, so that ties behave. */
+/* One token: where the thresholds stand, and a walk over its experts that knows who was chosen. Being chosen is decided
+ * by index, not by comparing values, so that ties behave. */
 typedef struct {
     int64_t        start;            /* of the row */
     const int32_t *chosen;           /* [k] ascending */
@@ -86,11 +86,13 @@ static void row_backward(const load_saved *s, int64_t t, const load_grads *g)
     const int64_t experts = cot_tensor_columns(s->clean);
     const cot_dtype real = s->load->dtype;
     row_walk w = walk_begin(s, t);
-    if (g->noisy && !g->add_noisy) memset((char *)g->noisy + (size_t)w.start * cot_dtype_size(real), 0, (size_t)experts * cot_dtype_size(real));
+    if (g->noisy && !g->add_noisy)
+        memset((char *)g->noisy + (size_t)w.start * cot_dtype_size(real), 0, (size_t)experts * cot_dtype_size(real));
     for (int64_t i = 0; i < experts; i++) {
         const int64_t at = w.start + i, source = w.start + walk_threshold(&w, i);
         const double u = distance(s, at, cot_value_at(s->noisy->data, real, source));
-        const double du = isfinite(u) ? cot_value_at(s->load->grad, real, i) * 0.39894228040143268 * exp(-0.5 * u * u) : 0;
+        const double density = isfinite(u) ? 0.39894228040143268 * exp(-0.5 * u * u) : 0;
+        const double du = cot_value_at(s->load->grad, real, i) * density;
         const double dclean = du / cot_value_at(s->std->data, real, at);
         if (g->clean) cot_value_put(g->clean, real, at, dclean, g->add_clean);
         if (g->std) cot_value_put(g->std, real, at, du == 0 ? 0 : -dclean * u, g->add_std);
@@ -109,17 +111,20 @@ static void load_backward(cot_tape *tape, void *saved_)
     if (cot_tape_failed(tape)) return;
 #pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
-        for (int64_t t = p * COT_PIECE_TOKENS; t < cot_piece_end(p, COT_PIECE_TOKENS, rows); t++) row_backward(s, t, &g);
+        for (int64_t t = p * COT_PIECE_TOKENS; t < cot_piece_end(p, COT_PIECE_TOKENS, rows); t++)
+            row_backward(s, t, &g);
 }
 
 static cot_tensor *everyone(cot_tape *tape, int64_t rows, int64_t experts)
 {
     cot_tensor *load = cot_tape_tensor(tape, cot_tape_real(tape), 1, (const int64_t[]){experts}, false);
-    for (int64_t i = 0; i < experts && !cot_tape_failed(tape); i++) cot_value_set(load->data, load->dtype, i, (double)rows);
+    for (int64_t i = 0; i < experts && !cot_tape_failed(tape); i++)
+        cot_value_set(load->data, load->dtype, i, (double)rows);
     return load;
 }
 
-cot_tensor *cot_smooth_load(cot_tape *tape, cot_tensor *clean, cot_tensor *noisy, cot_tensor *std, const cot_smooth_load_options *options)
+cot_tensor *cot_smooth_load(cot_tape *tape, cot_tensor *clean, cot_tensor *noisy, cot_tensor *std,
+                            const cot_smooth_load_options *options)
 {
     cot_tape_kind(tape, COT_TIME_ROUTING);
     const int64_t experts = cot_tensor_columns(clean), rows = cot_tensor_rows(clean), k = options->k;
@@ -129,7 +134,8 @@ cot_tensor *cot_smooth_load(cot_tape *tape, cot_tensor *clean, cot_tensor *noisy
     cot_tensor *load = cot_tape_tensor(tape, cot_tape_real(tape), 1, (const int64_t[]){experts},
                                        clean->needs_grad || noisy->needs_grad || std->needs_grad);
     load_saved *s = cot_tape_alloc(tape, sizeof *s);
-    int32_t *rank = cot_tape_alloc(tape, (size_t)(rows * (k + 1)) * sizeof *rank), *kth = cot_tape_alloc(tape, (size_t)rows * sizeof *kth);
+    int32_t *rank = cot_tape_alloc(tape, (size_t)(rows * (k + 1)) * sizeof *rank);
+    int32_t *kth = cot_tape_alloc(tape, (size_t)rows * sizeof *kth);
     double *partial = cot_tape_scratch(tape, bytes);
     if (cot_tape_failed(tape)) return load;
     *s = (load_saved){clean, noisy, std, load, *options, rank, kth};

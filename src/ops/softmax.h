@@ -4,8 +4,8 @@
 
 #include "tensor/tape.h"
 
-/* p [T, E] real: each row the softmax of logits [T, E] real. Minus infinity masks: probability and gradient 0; a row that is
- * masked altogether gives zeros. */
+/* p [T, E] real: each row the softmax of logits [T, E] real. Minus infinity masks: probability and gradient 0; a row
+ * that is masked altogether gives zeros. */
 cot_tensor *cot_softmax(cot_tape *tape, cot_tensor *logits);
 
 #endif

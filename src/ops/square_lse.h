@@ -4,7 +4,8 @@
 
 #include "tensor/tape.h"
 
-/* scale / T * sum over t of lse(logits[t, :])^2, real scalar; logits [T, E] real. Rows that are masked altogether add nothing. */
+/* scale / T * sum over t of lse(logits[t, :])^2, real scalar; logits [T, E] real. Rows that are masked altogether add
+ * nothing. */
 cot_tensor *cot_square_lse(cot_tape *tape, cot_tensor *logits, double scale);
 
 #endif

@@ -4,8 +4,9 @@
 
 #include "tensor/tape.h"
 
-/* chosen [T, k]: which of the E logits of a row are largest, largest first, ties to the lower index, k <= E. Minus infinity comes
- * last. Indices carry no gradient. Fails the tape with COT_NOT_FINITE when a logit is NaN or plus infinity. */
+/* chosen [T, k]: which of the E logits of a row are largest, largest first, ties to the lower index, k <= E. Minus
+ * infinity comes last. Indices carry no gradient. Fails the tape with COT_NOT_FINITE when a logit is NaN or plus
+ * infinity. */
 void cot_top_k_rows(cot_tape *tape, const cot_tensor *logits, int64_t k, int32_t *chosen);
 
 #endif

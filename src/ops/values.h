@@ -1,5 +1,5 @@
-/* Single elements of arrays whose type is known at run time, read and written through doubles: for work that is small beside
- * the products (one number for each token and expert, or fewer). */
+/* Single elements of arrays whose type is known at run time, read and written through doubles: for work that is small
+ * beside the products (one number for each token and expert, or fewer). */
 #ifndef COT_OPS_VALUES_H
 #define COT_OPS_VALUES_H
 

@@ -1,5 +1,6 @@
-/* Noisy top-k gating: the k largest of H = c + n * (softplus(z) + noise_eps), n standard normal, gates a softmax over them. The noise
- * lets experts that just missed a token try it, and makes a smooth load estimate possible (balance rule `load`). Evaluation: H = c.
+/* Noisy top-k gating: the k largest of H = c + n * (softplus(z) + noise_eps), n standard normal, gates a softmax over
+ * them. The noise lets experts that just missed a token try it, and makes a smooth load estimate possible (balance rule
+ * `load`). Evaluation: H = c.
  *
  * Both weights start at zero: all experts equal, noise of scale ln 2, so that nobody is flooded at the start.
  *
@@ -18,7 +19,8 @@ typedef struct {
 } noisy;
 
 static const cot_option options[] = {
-    COT_OPTION_INT(noisy, top_k, 2, 1, 4096, "experts per token; with 1 the gate is constantly 1 and only balance rules train the router"),
+    COT_OPTION_INT(noisy, top_k, 2, 1, 4096,
+                   "experts per token; with 1 the gate is constantly 1 and only balance rules train the router"),
     COT_OPTION_DOUBLE(noisy, noise_eps, 1e-2, 0, 10, "smallest scale of the noise"),
     COT_ROUTER_OPTIONS,
     COT_OPTION_END,
@@ -76,9 +78,10 @@ static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, con
 }
 
 const cot_router_ops cot_router_noisy_top_k = {
-    .member = {"noisy_top_k", "shazeer2017outrageously", "the k largest logits after learned noise, gates a softmax over them", options},
-    .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT | COT_ROUTER_UNIT_GATES |
-              COT_ROUTER_NOISY,
+    .member = {"noisy_top_k", "shazeer2017outrageously",
+               "the k largest logits after learned noise, gates a softmax over them", options},
+    .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT |
+              COT_ROUTER_UNIT_GATES | COT_ROUTER_NOISY,
     .state_size = sizeof(noisy),
     .setup = setup,
     .score = score,

@@ -35,8 +35,11 @@ cot_status cot_router_register(const cot_router_ops *ops)
 {
     const cot_member *member;
     for (size_t i = 0; (member = cot_router_at(i)) != NULL; i++)
-        if (strcmp(member->name, ops->member.name) == 0) return cot_fail(COT_INVALID, "there is a router '%s' already", member->name);
-    if (registered_count == REGISTERED_MAX) return cot_fail(COT_INVALID, "router '%s' is one too many, expected at most %d", ops->member.name, REGISTERED_MAX);
+        if (strcmp(member->name, ops->member.name) == 0)
+            return cot_fail(COT_INVALID, "there is a router '%s' already", member->name);
+    if (registered_count == REGISTERED_MAX)
+        return cot_fail(COT_INVALID, "router '%s' is one too many, expected at most %d", ops->member.name,
+                        REGISTERED_MAX);
     registered[registered_count++] = ops;
     return COT_OK;
 }
@@ -61,8 +64,8 @@ cot_status cot_router_create(const cot_config *spec, int64_t num_experts, const 
     if (status == COT_OK) status = ops->setup(r, build);
     if (status == COT_OK && r->top_k > num_experts)
         status = cot_config_fail(cot_config_get(spec, "top_k") ? cot_config_get(spec, "top_k") : spec,
-                                 "asks router '%s' for %lld experts per token, expected at most num_experts = %lld", member->name,
-                                 (long long)r->top_k, (long long)num_experts);
+                                 "asks router '%s' for %lld experts per token, expected at most num_experts = %lld",
+                                 member->name, (long long)r->top_k, (long long)num_experts);
     if (status != COT_OK) {
         cot_router_destroy(r);
         return status;
@@ -105,13 +108,16 @@ cot_tensor *cot_router_round(const cot_router *r, cot_tape *tape, cot_tensor *t)
 
 cot_tensor *cot_router_logits(const cot_router *r, cot_tape *tape, cot_tensor *x, cot_param *weight)
 {
-    return cot_router_linear(tape, cot_router_round(r, tape, x), cot_router_round(r, tape, cot_tape_param(tape, weight)));
+    return cot_router_linear(tape, cot_router_round(r, tape, x),
+                             cot_router_round(r, tape, cot_tape_param(tape, weight)));
 }
 
 void cot_router_choose(const cot_router *r, cot_tape *tape, cot_tensor *clean, cot_tensor *ranked, cot_routing *out)
 {
     const int64_t tokens = cot_tensor_rows(clean), k = r->top_k, assignments = tokens * k;
-    *out = (cot_routing){.experts = r->num_experts, .top_k = k, .logits = ranked, .clean_logits = clean, .capacity = -1};
+    *out = (cot_routing){.experts = r->num_experts, .top_k = k, .capacity = -1};
+    out->logits = ranked;
+    out->clean_logits = clean;
     out->probs = cot_router_round(r, tape, cot_softmax(tape, clean));
     out->token = cot_tape_alloc(tape, (size_t)assignments * sizeof *out->token);
     out->expert = cot_tape_alloc(tape, (size_t)assignments * sizeof *out->expert);

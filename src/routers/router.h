@@ -1,7 +1,8 @@
 /* The router family: who decides which token goes to which expert, and with what weight.
  *
- * A router works in two steps, so that the router lab, tests and other sources of scores can enter between them: score() makes
- * logits from tokens, select() makes a routing from logits. It writes forward maths only; operations know their gradients. */
+ * A router works in two steps, so that the router lab, tests and other sources of scores can enter between them:
+ * score() makes logits from tokens, select() makes a routing from logits. It writes forward maths only; operations know
+ * their gradients. */
 #ifndef COT_ROUTERS_ROUTER_H
 #define COT_ROUTERS_ROUTER_H
 
@@ -23,7 +24,8 @@ typedef struct {
 
 typedef struct {
     cot_tensor *logits;         /* [T, E] real, before noise; minus infinity = masked */
-    cot_tensor *raw_noise_std;  /* [T, E] real, the scale of the noise before its softplus; NULL where the router has none */
+    /* [T, E] real, the scale of the noise before its softplus; NULL where the router has none */
+    cot_tensor *raw_noise_std;
 } cot_scores;
 
 /* Traits, true of the default options. Tests and warnings go by them. */
@@ -43,7 +45,8 @@ typedef struct cot_router_ops {
     /* Sets r->top_k and declares parameters. */
     cot_status (*setup)(cot_router *r, const cot_build *build);
     void (*score)(cot_router *r, cot_tape *tape, const cot_route_input *in, cot_scores *out);
-    void (*select)(cot_router *r, cot_tape *tape, const cot_route_input *in, const cot_scores *scores, cot_routing *out);
+    void (*select)(cot_router *r, cot_tape *tape, const cot_route_input *in, const cot_scores *scores,
+                   cot_routing *out);
     void (*teardown)(cot_router *r);  /* (optional) frees what setup() took */
 } cot_router_ops;
 
@@ -54,9 +57,10 @@ typedef struct {
 
 typedef enum { COT_ROUTER_F32, COT_ROUTER_BF16 } cot_router_dtype;
 
-#define COT_ROUTER_OPTIONS                                                                                                     \
-    COT_OPTION_CHOICE(cot_router_common, router_dtype, COT_ROUTER_F32, "f32|bf16",                                             \
-                      "precision of the router's input, logits and probabilities; bf16 rounds them, to see what it costs")
+#define COT_ROUTER_OPTIONS                                                                                       \
+    COT_OPTION_CHOICE(cot_router_common, router_dtype, COT_ROUTER_F32, "f32|bf16",                               \
+                      "precision of the router's input, logits and probabilities; bf16 rounds them, to see what " \
+                      "it costs")
 
 struct cot_router {
     const cot_router_ops *ops;
@@ -73,8 +77,8 @@ const cot_member *cot_router_at(size_t index);
  * Errors   COT_INVALID for a name that is taken, or beyond 64 such routers. */
 cot_status cot_router_register(const cot_router_ops *ops);
 
-/* Makes the router that spec ({kind: top_k, ...}) asks for; its parameters are declared under build->prefix. build->params NULL (the
- * lab): nothing is declared and score() must not be called.
+/* Makes the router that spec ({kind: top_k, ...}) asks for; its parameters are declared under build->prefix.
+ * build->params NULL (the lab): nothing is declared and score() must not be called.
  *
  * Errors   those of cot_family_find and cot_options_apply; COT_INVALID when top_k > num_experts. */
 cot_status cot_router_create(const cot_config *spec, int64_t num_experts, const cot_build *build, cot_router **out);
@@ -94,8 +98,8 @@ cot_tensor *cot_router_logits(const cot_router *r, cot_tape *tape, cot_tensor *x
 /* t as the router's precision sees it: t itself, or rounded to bf16. */
 cot_tensor *cot_router_round(const cot_router *r, cot_tape *tape, cot_tensor *t);
 
-/* Starts a routing of r->top_k choices per token: the largest of `ranked`, with expert and token filled, and clean_logits and probs
- * from `clean`. The gate is left to the caller. On failure of the tape the routing is empty. */
+/* Starts a routing of r->top_k choices per token: the largest of `ranked`, with expert and token filled, and
+ * clean_logits and probs from `clean`. The gate is left to the caller. On failure of the tape the routing is empty. */
 void cot_router_choose(const cot_router *r, cot_tape *tape, cot_tensor *clean, cot_tensor *ranked, cot_routing *out);
 
 #endif

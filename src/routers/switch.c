@@ -1,5 +1,5 @@
-/* Switch: every token goes to one expert, weighted by its probability over all experts, so that the router still has a gradient.
- * While training the router's input is multiplied by 1 +- jitter_eps; the expert sees the token as it is.
+/* Switch: every token goes to one expert, weighted by its probability over all experts, so that the router still has a
+ * gradient. While training the router's input is multiplied by 1 +- jitter_eps; the expert sees the token as it is.
  *
  * Gates of a token do not sum to one: the probability of one choice is less than that.
  *
@@ -15,7 +15,8 @@ typedef struct {
 } switch_state;
 
 static const cot_option options[] = {
-    COT_OPTION_DOUBLE(switch_state, jitter_eps, 1e-2, 0, 0.99, "half width of the factor on the router's input while training; 0 turns it off"),
+    COT_OPTION_DOUBLE(switch_state, jitter_eps, 1e-2, 0, 0.99,
+                      "half width of the factor on the router's input while training; 0 turns it off"),
     COT_ROUTER_OPTIONS,
     COT_OPTION_END,
 };

@@ -1,8 +1,9 @@
-/* Top-k: every token goes to the k experts with the largest logits.
+/* Top-k: every token goes to the k experts with the largest logits. Its gates are
  *
- *   softmax: all, norm_topk_prob: true     gates = probabilities over all experts, divided by the sum of the chosen (Mixtral, Qwen3-MoE)
- *   softmax: all, norm_topk_prob: false    gates = those probabilities as they are (OLMoE, Qwen2-MoE)
- *   softmax: chosen                        gates = softmax over the chosen logits: the same numbers as the first
+ *   softmax: all, norm_topk_prob: true     probabilities over all experts, divided by the sum of the chosen (Mixtral,
+ *                                          Qwen3-MoE)
+ *   softmax: all, norm_topk_prob: false    those probabilities as they are (OLMoE, Qwen2-MoE)
+ *   softmax: chosen                        a softmax over the chosen logits: the same numbers as the first
  *
  * [jiang2024mixtral], section 2.1; [muennighoff2024olmoe]. */
 #include "ops/gate.h"
@@ -44,13 +45,15 @@ static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, con
     cot_tensor *logits = cot_router_round(r, tape, scores->logits);
     cot_router_choose(r, tape, logits, logits, out);
     const bool unit = s->softmax == 1 || s->norm_topk_prob;
-    cot_tensor *gate = unit ? cot_gate_softmax(tape, logits, out->expert, r->top_k) : cot_gate_gather(tape, out->probs, out->expert, r->top_k);
+    cot_tensor *gate = unit ? cot_gate_softmax(tape, logits, out->expert, r->top_k)
+                            : cot_gate_gather(tape, out->probs, out->expert, r->top_k);
     out->gate = cot_router_round(r, tape, gate);
 }
 
 const cot_router_ops cot_router_top_k = {
     .member = {"top_k", "jiang2024mixtral", "the k largest logits, gates from a softmax", options},
-    .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT | COT_ROUTER_UNIT_GATES,
+    .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT |
+              COT_ROUTER_UNIT_GATES,
     .state_size = sizeof(top_k),
     .setup = setup,
     .score = score,

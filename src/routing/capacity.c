@@ -7,14 +7,17 @@
 #include "ops/values.h"
 
 const cot_option cot_capacity_options[] = {
-    COT_OPTION_DOUBLE(cot_capacity, capacity_factor, 1.25, 0, 1e6, "slots per expert over an even share of all choices"),
-    COT_OPTION_CHOICE(cot_capacity, policy, COT_CAPACITY_POSITION, "position|probability|random", "who gets a slot first"),
+    COT_OPTION_DOUBLE(cot_capacity, capacity_factor, 1.25, 0, 1e6,
+                      "slots per expert over an even share of all choices"),
+    COT_OPTION_CHOICE(cot_capacity, policy, COT_CAPACITY_POSITION, "position|probability|random",
+                      "who gets a slot first"),
     COT_OPTION_INT(cot_capacity, min_capacity, 0, 0, 1e9, "an expert has at least as many slots"),
     COT_OPTION_CHOICE(cot_capacity, round, 0, "ceil|floor", "rounding of the number of slots"),
     COT_OPTION_END,
 };
 
-/* Products such as 1.1 * 10 / 11 may miss a whole number by a few units in the last place; the tolerance takes them for whole. */
+/* Products such as 1.1 * 10 / 11 may miss a whole number by a few units in the last place; the tolerance takes them
+ * for whole. */
 int64_t cot_capacity_slots(const cot_capacity *capacity, int64_t k, int64_t tokens, int64_t experts)
 {
     const double exact = capacity->capacity_factor * (double)k * (double)tokens / (double)experts;
@@ -36,15 +39,18 @@ static void sort_descending(ranked *list, ranked *spare, int64_t n)
         for (int64_t start = 0; start < n; start += 2 * width) {
             const int64_t middle = start + width < n ? start + width : n, end = middle + width < n ? middle + width : n;
             int64_t left = start, right = middle;
-            for (int64_t i = start; i < end; i++)
-                spare[i] = right >= end || (left < middle && list[left].key >= list[right].key) ? list[left++] : list[right++];
+            for (int64_t i = start; i < end; i++) {
+                const bool take_left = right >= end || (left < middle && list[left].key >= list[right].key);
+                spare[i] = list[take_left ? left++ : right++];
+            }
         }
         memcpy(list, spare, (size_t)n * sizeof *list);
     }
 }
 
-/* Gives keys that differ by rounding alone, and so stand for equal probabilities, one value, and sorts again: then they tie and the
- * earlier token comes first, however its softmax was summed. list is sorted; the values between ties stay in order. */
+/* Gives keys that differ by rounding alone, and so stand for equal probabilities, one value, and sorts again: then they
+ * tie and the earlier token comes first, however its softmax was summed. list is sorted; the values between ties stay
+ * in order. */
 static void tie_and_sort(ranked *list, ranked *spare, int64_t n, double epsilon)
 {
     double head = INFINITY;
@@ -102,7 +108,8 @@ void cot_capacity_apply(cot_tape *tape, const cot_capacity *capacity, uint32_t l
     memset(used, 0, bytes);
     routing->capacity = capacity ? cot_capacity_slots(capacity, routing->top_k, routing->tokens, routing->experts) : -1;
     routing->dropped = 0;
-    if (policy == COT_CAPACITY_RANDOM) sort_at_random(cot_tape_rng(tape, COT_RNG_CAPACITY + layer), routing->tokens, list, spare);
+    if (policy == COT_CAPACITY_RANDOM)
+        sort_at_random(cot_tape_rng(tape, COT_RNG_CAPACITY + layer), routing->tokens, list, spare);
     for (int64_t j = 0; j < routing->top_k; j++) {
         if (policy == COT_CAPACITY_PROBABILITY) sort_by_probability(routing, j, list, spare);
         fill_slots(routing, j, sorted ? list : NULL, used);

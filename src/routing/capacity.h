@@ -1,9 +1,10 @@
-/* Capacity: how many tokens an expert takes, and who loses when it is short.   [fedus2021switch], section 2.2; [riquelme2021vmoe], section 3.4
+/* Capacity: how many tokens an expert takes, and who loses when it is short.   [fedus2021switch], section 2.2;
+ * [riquelme2021vmoe], section 3.4
  *
  *   C = round(capacity_factor * k * T / E), no less than min_capacity and not clamped to T
  *
- * Slots fill choice by choice: all first choices in the order of the policy, then all second ones. A choice that finds its expert
- * full is dropped (slot -1); the gates of the others stay as they are. */
+ * Slots fill choice by choice: all first choices in the order of the policy, then all second ones. A choice that finds
+ * its expert full is dropped (slot -1); the gates of the others stay as they are. */
 #ifndef COT_ROUTING_CAPACITY_H
 #define COT_ROUTING_CAPACITY_H
 
@@ -28,8 +29,8 @@ extern const cot_option cot_capacity_options[];  /* what a recipe's `capacity: {
 /* Slots per expert for k choices of each of T tokens, at least 1 when min_capacity is. */
 int64_t cot_capacity_slots(const cot_capacity *capacity, int64_t k, int64_t tokens, int64_t experts);
 
-/* Fills slot, capacity and dropped of a routing with a fixed number of choices. capacity NULL = dropless: slots count on, nothing
- * is dropped. `layer` makes random orders differ between layers. Ties go to the earlier token. */
+/* Fills slot, capacity and dropped of a routing with a fixed number of choices. capacity NULL = dropless: slots count
+ * on, nothing is dropped. `layer` makes random orders differ between layers. Ties go to the earlier token. */
 void cot_capacity_apply(cot_tape *tape, const cot_capacity *capacity, uint32_t layer, cot_routing *routing);
 
 #endif

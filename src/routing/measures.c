@@ -13,12 +13,14 @@ void cot_expert_use_clear(cot_expert_use *use, int64_t experts, int64_t *count)
 
 static double entropy_sum(const cot_routing *routing)
 {
-    const cot_gating_kernels *kernels = cot_gating_kernels_for(routing->probs->dtype == COT_F64 ? COT_MODE_F64 : COT_MODE_F32);
+    const cot_mode mode = routing->probs->dtype == COT_F64 ? COT_MODE_F64 : COT_MODE_F32;
+    const cot_gating_kernels *kernels = cot_gating_kernels_for(mode);
     const int64_t each = cot_sum_piece_rows(routing->tokens), pieces = cot_pieces(routing->tokens, each);
     double partial[COT_SUM_PIECES] = {0}, total = 0;
 #pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
-        partial[p] = kernels->entropy(p * each, cot_piece_end(p, each, routing->tokens), routing->experts, routing->clean_logits->data, routing->probs->data);
+        partial[p] = kernels->entropy(p * each, cot_piece_end(p, each, routing->tokens), routing->experts,
+                                      routing->clean_logits->data, routing->probs->data);
     for (int64_t p = 0; p < pieces; p++) total += partial[p];
     return total;
 }

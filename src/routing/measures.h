@@ -1,4 +1,4 @@
-/* How evenly experts are used, over one step or a whole evaluation. Counted before capacity, but for what was dropped. */
+/* How evenly experts are used, over a step or a whole evaluation. Counted before capacity, but for what was dropped. */
 #ifndef COT_ROUTING_MEASURES_H
 #define COT_ROUTING_MEASURES_H
 

@@ -1,7 +1,8 @@
 /* The routing: which token goes to which expert, with which weight. Everything a router decides, and nothing about who
  * decided it or who executes it.
  *
- * T tokens, E experts, A assignments in token order, then by choice (first choice first). Arrays live in the tape's arena. */
+ * T tokens, E experts, A assignments in token order, then by choice (first choice first). Arrays live in the tape's
+ * arena. */
 #ifndef COT_ROUTING_ROUTING_H
 #define COT_ROUTING_ROUTING_H
 
@@ -9,7 +10,8 @@
 
 typedef struct {
     int64_t     tokens, experts, assignments;
-    int64_t     top_k;        /* choices per token when every token has the same number; then A = T * top_k, assignment t * top_k + j */
+    /* choices per token when every token has the same number; then A = T * top_k, assignment t * top_k + j */
+    int64_t     top_k;
     int32_t    *token;        /* [A] */
     int32_t    *expert;       /* [A] */
     int32_t    *slot;         /* [A] place in the expert's buffer, -1 = dropped for lack of capacity */

@@ -13,7 +13,11 @@ static cot_status no_memory(void) { return cot_fail(COT_OUT_OF_MEMORY, "no memor
 
 /* ---- numbers that JSON lacks: bare NaN, Infinity, -Infinity and 1e999 become strings that number_of() knows ---- */
 
-static bool is_word(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '+' || c == '.'; }
+static bool is_word(char c)
+{
+    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    return letter || (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.';
+}
 
 /* What to write for a bare word of JSON text; NULL = the word itself. */
 static const char *stand_in(const char *word, size_t length)
@@ -78,24 +82,30 @@ static bool number_of(const json_t *value, double *out)
 static cot_status read_number(const json_t *value, const char *key, size_t t, size_t e, bool masks, double *out)
 {
     if (!number_of(value, out))
-        return cot_fail(COT_FORMAT, "%s[%zu][%zu] is %s, expected a number%s", key, t, e, json_is_null(value) ? "null" : "no number",
-                        masks ? " or \"-inf\"" : "");
+        return cot_fail(COT_FORMAT, "%s[%zu][%zu] is %s, expected a number%s", key, t, e,
+                        json_is_null(value) ? "null" : "no number", masks ? " or \"-inf\"" : "");
     if (isfinite(*out) || (masks && *out == -INFINITY)) return COT_OK;
-    return cot_fail(COT_NOT_FINITE, "%s[%zu][%zu] is %s, expected a finite number%s", key, t, e, isnan(*out) ? "NaN" : *out > 0 ? "infinite" : "-inf",
+    return cot_fail(COT_NOT_FINITE, "%s[%zu][%zu] is %s, expected a finite number%s", key, t, e,
+                    isnan(*out) ? "NaN" : *out > 0 ? "infinite" : "-inf",
                     masks ? " (or \"-inf\" to mask the expert)" : "");
 }
 
 /* A T x E matrix; the first one read (tokens = 0) sets the sizes. */
-static cot_status read_matrix(const json_t *rows, const char *key, bool masks, cot_arena *arena, cot_route_case *c, double **out)
+static cot_status read_matrix(const json_t *rows, const char *key, bool masks, cot_arena *arena, cot_route_case *c,
+                              double **out)
 {
-    const size_t count = json_array_size(rows), experts = c->tokens ? (size_t)c->experts : json_array_size(json_array_get(rows, 0));
-    if (!json_is_array(rows) || count == 0 || experts == 0) return cot_fail(COT_FORMAT, "%s is no matrix, expected [[number, ...], ...]", key);
+    const size_t count = json_array_size(rows);
+    const size_t experts = c->tokens ? (size_t)c->experts : json_array_size(json_array_get(rows, 0));
+    if (!json_is_array(rows) || count == 0 || experts == 0)
+        return cot_fail(COT_FORMAT, "%s is no matrix, expected [[number, ...], ...]", key);
     if (count > INT32_MAX || experts > INT32_MAX || (c->tokens && count != (size_t)c->tokens))
-        return cot_fail(COT_SHAPE_MISMATCH, "%s has %zu rows, expected %" PRId64 ", one for each token", key, count, c->tokens);
+        return cot_fail(COT_SHAPE_MISMATCH, "%s has %zu rows, expected %" PRId64 ", one for each token", key, count,
+                        c->tokens);
     for (size_t t = 0; t < count; t++) {
         const json_t *row = json_array_get(rows, t);
         if (!json_is_array(row) || json_array_size(row) != experts)
-            return cot_fail(COT_SHAPE_MISMATCH, "%s[%zu] has %zu numbers, expected %zu, one for each expert", key, t, json_array_size(row), experts);
+            return cot_fail(COT_SHAPE_MISMATCH, "%s[%zu] has %zu numbers, expected %zu, one for each expert", key, t,
+                            json_array_size(row), experts);
     }
     *out = cot_arena_alloc(arena, count * experts * sizeof **out);
     if (!*out) return no_memory();
@@ -128,7 +138,8 @@ static cot_status read_tokens(const json_t *list, cot_arena *arena, cot_route_ca
 {
     COT_TRY(read_integers(list, "tokens", arena, &c->ids));
     if (json_array_size(list) == (size_t)c->tokens) return COT_OK;
-    return cot_fail(COT_SHAPE_MISMATCH, "tokens has %zu ids, expected %" PRId64 ", one for each row of logits", json_array_size(list), c->tokens);
+    return cot_fail(COT_SHAPE_MISMATCH, "tokens has %zu ids, expected %" PRId64 ", one for each row of logits",
+                    json_array_size(list), c->tokens);
 }
 
 /* Fills first from the lengths of sequences; list NULL = one sequence. */
@@ -158,28 +169,32 @@ static cot_status check_keys(json_t *root)
 {
     const char *key;
     json_t *value;
-    if (!json_is_object(root)) return cot_fail(COT_FORMAT, "the router lab's input is no JSON object, expected {\"logits\": [[...]]}");
+    if (!json_is_object(root))
+        return cot_fail(COT_FORMAT, "the router lab's input is no JSON object, expected {\"logits\": [[...]]}");
     json_object_foreach(root, key, value) {
         size_t i = 0;
         while (i < KEYS && strcmp(key, keys[i]) != 0) i++;
         if (i < KEYS) continue;
         const char *near = cot_nearest(key, KEYS, key_at, keys);
-        return cot_fail(COT_FORMAT, "unknown key \"%.60s\", expected logits, noise, raw_noise_std, tokens, sequences or training%s%s%s", key,
-                        near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+        return cot_fail(COT_FORMAT, "unknown key \"%.60s\", expected logits, noise, raw_noise_std, tokens, sequences "
+                                    "or training%s%s%s",
+                        key, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
     }
     return json_object_get(root, "logits") ? COT_OK : cot_fail(COT_FORMAT, "the router lab's input has no \"logits\"");
 }
 
 static cot_status read_case(json_t *root, cot_arena *arena, cot_route_case *c)
 {
-    const json_t *noise = json_object_get(root, "noise"), *raw = json_object_get(root, "raw_noise_std"), *ids = json_object_get(root, "tokens");
+    const json_t *noise = json_object_get(root, "noise"), *raw = json_object_get(root, "raw_noise_std");
+    const json_t *ids = json_object_get(root, "tokens");
     const json_t *training = json_object_get(root, "training");
     COT_TRY(check_keys(root));
     COT_TRY(read_matrix(json_object_get(root, "logits"), "logits", true, arena, c, &c->logits));
     if (noise) COT_TRY(read_matrix(noise, "noise", false, arena, c, &c->noise));
     if (raw) COT_TRY(read_matrix(raw, "raw_noise_std", false, arena, c, &c->raw_noise_std));
     if (ids) COT_TRY(read_tokens(ids, arena, c));
-    if (training && !json_is_boolean(training)) return cot_fail(COT_FORMAT, "training is no boolean, expected true or false");
+    if (training && !json_is_boolean(training))
+        return cot_fail(COT_FORMAT, "training is no boolean, expected true or false");
     c->training = json_is_true(training);
     return read_sequences(json_object_get(root, "sequences"), arena, c);
 }
@@ -205,7 +220,8 @@ static json_t *assignments_json(const cot_route_result *r)
     json_t *list = json_array();
     for (int64_t a = 0; a < r->assignments; a++)
         if (r->slot[a] >= 0)
-            json_array_append_new(list, json_pack("{s:i, s:i, s:f, s:i}", "token", r->token[a], "expert", r->expert[a], "gate", r->gate[a], "slot", r->slot[a]));
+            json_array_append_new(list, json_pack("{s:i, s:i, s:f, s:i}", "token", r->token[a], "expert", r->expert[a],
+                                                  "gate", r->gate[a], "slot", r->slot[a]));
     return list;
 }
 
@@ -213,7 +229,8 @@ static json_t *dropped_json(const cot_route_result *r)
 {
     json_t *list = json_array();
     for (int64_t a = 0; a < r->assignments; a++)
-        if (r->slot[a] < 0) json_array_append_new(list, json_pack("{s:i, s:i}", "token", r->token[a], "expert", r->expert[a]));
+        if (r->slot[a] < 0)
+            json_array_append_new(list, json_pack("{s:i, s:i}", "token", r->token[a], "expert", r->expert[a]));
     return list;
 }
 
@@ -251,7 +268,8 @@ static json_t *result_json(const cot_route_result *r)
     if (!r->gradient_logits) return root;
     json_t *gradient = json_object();
     json_object_set_new(gradient, "logits", matrix_json(r->gradient_logits, r->tokens, r->experts));
-    if (r->gradient_raw_noise_std) json_object_set_new(gradient, "raw_noise_std", matrix_json(r->gradient_raw_noise_std, r->tokens, r->experts));
+    if (r->gradient_raw_noise_std)
+        json_object_set_new(gradient, "raw_noise_std", matrix_json(r->gradient_raw_noise_std, r->tokens, r->experts));
     json_object_set_new(root, "gradient", gradient);
     return root;
 }

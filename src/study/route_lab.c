@@ -104,7 +104,8 @@ static cot_status run(lab *l, const cot_route_spec *spec)
     l->logits = cot_tape_wrap(l->tape, COT_F64, 2, shape, l->given.logits, true);
     l->raw_noise_std = cot_tape_wrap(l->tape, COT_F64, 2, shape, raw, true);
     const cot_scores scores = {.logits = l->logits, .raw_noise_std = l->given.training ? l->raw_noise_std : NULL};
-    const cot_route_input in = {.tokens = shape[0], .ids = l->given.ids, .first = l->given.first, .noise = l->given.noise};
+    const cot_route_input in = {.tokens = shape[0], .ids = l->given.ids, .first = l->given.first,
+                                .noise = l->given.noise};
     l->router->ops->select(l->router, l->tape, &in, &scores, &l->routing);
     cot_capacity_apply(l->tape, l->dropless ? NULL : &l->capacity, 0, &l->routing);
     COT_TRY(cot_tape_status(l->tape));
@@ -171,7 +172,8 @@ static cot_status fill_result(lab *l, bool gradient, cot_route_result *r)
     r->slot = copied(l, routing->slot, count, sizeof *r->slot);
     r->gate = copied(l, routing->gate->data, count, sizeof *r->gate);
     r->probability = copied(l, routing->probs->data, cells, sizeof *r->probability);
-    if (!r->token || !r->expert || !r->slot || !r->gate || !r->probability || !count_use(l, r) || !name_losses(l, r)) return no_memory();
+    if (!r->token || !r->expert || !r->slot || !r->gate || !r->probability || !count_use(l, r) || !name_losses(l, r))
+        return no_memory();
     if (!gradient) return COT_OK;
     r->gradient_logits = copied(l, l->logits->grad, cells, sizeof(double));  /* nothing flowed: zeros */
     const bool noisy = routing->noise_std || l->given.raw_noise_std;
@@ -185,10 +187,13 @@ static cot_status check_finite(const cot_route_result *r)
     for (size_t i = 0; i < r->loss_count; i++)
         if (!isfinite(r->loss[i])) return cot_fail(COT_NOT_FINITE, "loss '%s' is not finite", r->loss_name[i]);
     for (int64_t a = 0; a < r->assignments; a++)
-        if (!isfinite(r->gate[a])) return cot_fail(COT_NOT_FINITE, "the gate of token %d for expert %d is not finite", r->token[a], r->expert[a]);
+        if (!isfinite(r->gate[a]))
+            return cot_fail(COT_NOT_FINITE, "the gate of token %d for expert %d is not finite", r->token[a],
+                            r->expert[a]);
     for (int64_t i = 0; r->gradient_logits && i < r->tokens * r->experts; i++)
         if (!isfinite(r->gradient_logits[i]) || (r->gradient_raw_noise_std && !isfinite(r->gradient_raw_noise_std[i])))
-            return cot_fail(COT_NOT_FINITE, "the gradient at token %" PRId64 ", expert %" PRId64 " is not finite", i / r->experts, i % r->experts);
+            return cot_fail(COT_NOT_FINITE, "the gradient at token %" PRId64 ", expert %" PRId64 " is not finite",
+                            i / r->experts, i % r->experts);
     return COT_OK;
 }
 

@@ -1,5 +1,5 @@
-/* Balance rules: published and hand-worked values, gradients by central differences through the whole router, what they do without
- * noise, tokens or balance. */
+/* Balance rules: published and hand-worked values, gradients by central differences through the whole router, what they
+ * do without noise, tokens or balance. */
 #include "ops/central_differences.h"
 
 #include <stdio.h>
@@ -30,7 +30,8 @@ static cot_router *make_router(const char *text, int64_t experts)
     cot_config *spec;
     cot_router *r = NULL;
     const cot_build build = {.hidden_size = 1};
-    if (cot_config_parse(text, "test", &spec) != COT_OK || cot_router_create(spec, experts, &build, &r) != COT_OK) fail_msg("%s", cot_last_error());
+    if (cot_config_parse(text, "test", &spec) != COT_OK || cot_router_create(spec, experts, &build, &r) != COT_OK)
+        fail_msg("%s", cot_last_error());
     cot_config_destroy(spec);
     return r;
 }
@@ -39,7 +40,8 @@ static cot_balance *make_rule(const char *text)
 {
     cot_config *spec;
     cot_balance *rule = NULL;
-    if (cot_config_parse(text, "test", &spec) != COT_OK || cot_balance_create(spec, &rule) != COT_OK) fail_msg("%s", cot_last_error());
+    if (cot_config_parse(text, "test", &spec) != COT_OK || cot_balance_create(spec, &rule) != COT_OK)
+        fail_msg("%s", cot_last_error());
     cot_config_destroy(spec);
     return rule;
 }
@@ -69,7 +71,8 @@ static outcome run(situation s)
     memcpy(logits, s.logits, bytes);
     memset(raw, 0, bytes);
     if (s.raw) memcpy(raw, s.raw, bytes);
-    const cot_scores scores = {cot_tape_wrap(tape, COT_F64, 2, shape, logits, true), cot_tape_wrap(tape, COT_F64, 2, shape, raw, true)};
+    const cot_scores scores = {cot_tape_wrap(tape, COT_F64, 2, shape, logits, true),
+                               cot_tape_wrap(tape, COT_F64, 2, shape, raw, true)};
     const cot_route_input in = {.tokens = s.tokens, .noise = s.noise};
     cot_routing routing;
     router->ops->select(router, tape, &in, &scores, &routing);
@@ -137,14 +140,16 @@ static void z_loss_of_one_two_three(void **state)
 static void importance_by_hand(void **state)
 {
     (void)state;
-    const outcome o = run((situation){"{kind: noisy_top_k, top_k: 2}", "{kind: importance, coef: 2}", 1, 4, true, clean, raw, noise});
+    const outcome o = run((situation){"{kind: noisy_top_k, top_k: 2}", "{kind: importance, coef: 2}", 1, 4, true, clean,
+                                      raw, noise});
     const double g[] = {0.545285, 0, 0, 0.454715};
     double variance = 0;
     for (int i = 0; i < 4; i++) variance += (g[i] - 0.25) * (g[i] - 0.25) / 4;
     near(o.loss, 2 * variance / 0.0625, 2e-5, "importance");
     /* rows of G sum to one, so dH = G_i (a_i - sum G a) with a = 2 w I / (E mu^2) */
     const double a0 = 2 * 2 * g[0] / (4 * 0.0625), a3 = 2 * 2 * g[3] / (4 * 0.0625), mean = g[0] * a0 + g[3] * a3;
-    near_all(o.dlogits, (const double[]){g[0] * (a0 - mean), 0, 0, g[3] * (a3 - mean)}, 4, 1e-5, "d importance / d clean");
+    near_all(o.dlogits, (const double[]){g[0] * (a0 - mean), 0, 0, g[3] * (a3 - mean)}, 4, 1e-5,
+             "d importance / d clean");
 }
 
 /* ---- conventions ---- */
@@ -195,10 +200,14 @@ static void balance_is_worth_its_coefficient(void **state)
 {
     (void)state;
     const double even[] = {1, 0, 0, 1}, flat[] = {0, 0, 0, 0};
-    near(run((situation){"{kind: switch}", "{kind: aux, coef: 0.25}", 2, 2, false, even, NULL, NULL}).loss, 0.25, 1e-12, "aux at balance");
-    near(run((situation){"{kind: switch}", "{kind: aux, coef: 0.25}", 2, 2, false, flat, NULL, NULL}).loss, 0.25, 1e-12, "aux of uniform probabilities");
-    near(run((situation){"{kind: top_k}", "{kind: importance, coef: 1}", 2, 2, false, flat, NULL, NULL}).loss, 0, 0, "importance at balance");
-    near(run((situation){"{kind: top_k}", "{kind: load, coef: 1}", 2, 2, false, flat, NULL, NULL}).loss, 0, 0, "load at balance");
+    near(run((situation){"{kind: switch}", "{kind: aux, coef: 0.25}", 2, 2, false, even, NULL, NULL}).loss, 0.25, 1e-12,
+         "aux at balance");
+    near(run((situation){"{kind: switch}", "{kind: aux, coef: 0.25}", 2, 2, false, flat, NULL, NULL}).loss, 0.25, 1e-12,
+         "aux of uniform probabilities");
+    near(run((situation){"{kind: top_k}", "{kind: importance, coef: 1}", 2, 2, false, flat, NULL, NULL}).loss, 0, 0,
+         "importance at balance");
+    near(run((situation){"{kind: top_k}", "{kind: load, coef: 1}", 2, 2, false, flat, NULL, NULL}).loss, 0, 0,
+         "load at balance");
 }
 
 static void no_tokens_no_loss(void **state)
@@ -206,7 +215,8 @@ static void no_tokens_no_loss(void **state)
     (void)state;
     const char *const rules[] = {"{kind: importance}", "{kind: load}", "{kind: aux}", "{kind: z_loss}"};
     const double none[1] = {0};
-    for (int i = 0; i < 4; i++) near(run((situation){"{kind: noisy_top_k}", rules[i], 0, 3, true, none, none, none}).loss, 0, 0, rules[i]);
+    for (int i = 0; i < 4; i++)
+        near(run((situation){"{kind: noisy_top_k}", rules[i], 0, 3, true, none, none, none}).loss, 0, 0, rules[i]);
 }
 
 /* ---- gradients through router and rule together ---- */

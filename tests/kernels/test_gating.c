@@ -1,4 +1,5 @@
-/* Gating kernels of this machine against plain f64 loops, in every mode, around vector widths; ties, masks and what is not a number. */
+/* Gating kernels of this machine against plain f64 loops, in every mode, around vector widths; ties, masks and what is
+ * not a number. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -53,12 +54,14 @@ static double want_p(const sample *s, int64_t r, int64_t i)
     return lse > -INFINITY ? exp(s->h[r * s->e + i] - lse) : 0;
 }
 
-/* exp within 4 ulp, sums of at most 70 positive terms, one division; in f64 the reference's own exp(h - lse) loses 80 ulp. */
+/* exp within 4 ulp, sums of at most 70 positive terms, one division; in f64 the reference's own exp(h - lse) loses 80
+ * ulp. */
 static double allowed(const sample *s) { return s->real == COT_F64 ? 1e-13 : 2e-6; }
 
 static void near(double got, double want, double tolerance, const char *what)
 {
-    if (!(fabs(got - want) <= tolerance * fmax(1, fabs(want)))) fail_msg("%s is %.10g, expected %.10g", what, got, want);
+    if (!(fabs(got - want) <= tolerance * fmax(1, fabs(want))))
+        fail_msg("%s is %.10g, expected %.10g", what, got, want);
 }
 
 static void softmax_matches(const sample *s)
@@ -100,7 +103,8 @@ static void backward_matches(const sample *s, bool accumulate)
         for (int64_t i = 0; i < s->e; i++) {
             const int64_t at = r * s->e + i;
             const double start = accumulate ? 1 : 0, pull = want_lse > -INFINITY ? 0.5 * want_lse * want_p(s, r, i) : 0;
-            near(cot_value_at(dh, s->real, at), start + want_p(s, r, i) * (cot_value_at(dp, s->real, at) - mean), 10 * allowed(s), "dh");
+            near(cot_value_at(dh, s->real, at), start + want_p(s, r, i) * (cot_value_at(dp, s->real, at) - mean),
+                 10 * allowed(s), "dh");
             near(cot_value_at(dz, s->real, at), start + pull, 10 * allowed(s), "dz");
         }
     }

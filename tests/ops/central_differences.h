@@ -1,7 +1,7 @@
 /* Gradients against central differences on an f64 tape.
  *
- * A case is a function that builds a real scalar from inputs. What is discrete in it (chosen experts, drops, counts) must not change
- * under a step of 1e-5: keep test points away from ties. */
+ * A case is a function that builds a real scalar from inputs. What is discrete in it (chosen experts, drops, counts)
+ * must not change under a step of 1e-5: keep test points away from ties. */
 #ifndef COT_TESTS_CENTRAL_DIFFERENCES_H
 #define COT_TESTS_CENTRAL_DIFFERENCES_H
 
@@ -31,8 +31,9 @@ typedef struct {
 
 typedef cot_tensor *(*difference_build)(cot_tape *tape, cot_tensor *const *inputs, const void *context);
 
-static inline double test_normal(uint64_t seed, uint64_t i) { return cot_rng_normal((cot_rng_key){.seed = seed, .stream = COT_RNG_TEST}, i); }
-static inline double test_uniform(uint64_t seed, uint64_t i) { return cot_rng_uniform((cot_rng_key){.seed = seed, .stream = COT_RNG_TEST}, i); }
+static inline cot_rng_key test_key(uint64_t seed) { return (cot_rng_key){.seed = seed, .stream = COT_RNG_TEST}; }
+static inline double test_normal(uint64_t seed, uint64_t i) { return cot_rng_normal(test_key(seed), i); }
+static inline double test_uniform(uint64_t seed, uint64_t i) { return cot_rng_uniform(test_key(seed), i); }
 
 /* Adds an input of normal draws. */
 static inline void add_input(difference_case *c, int64_t rows, int64_t columns, uint64_t seed)
@@ -75,7 +76,8 @@ static inline cot_tensor *probe(cot_tape *tape, cot_tensor *x)
 
 /* ---- the check ---- */
 
-static inline double run_case(cot_tape *tape, difference_case *c, difference_build build, const void *context, bool record, cot_tensor **inputs)
+static inline double run_case(cot_tape *tape, difference_case *c, difference_build build, const void *context,
+                              bool record, cot_tensor **inputs)
 {
     cot_tape_reset(tape, record, c->training, 5, 0);
     for (int i = 0; i < c->count; i++) inputs[i] = cot_tape_wrap(tape, COT_F64, 2, c->shape[i], c->value[i], true);
@@ -86,7 +88,8 @@ static inline double run_case(cot_tape *tape, difference_case *c, difference_bui
 }
 
 /* Every element of every input, relative to max(1, |gradient|). */
-static inline void check_gradients(const char *what, difference_case *c, difference_build build, const void *context, double tolerance)
+static inline void check_gradients(const char *what, difference_case *c, difference_build build, const void *context,
+                                   double tolerance)
 {
     cot_tape *tape;
     cot_tensor *inputs[DIFFERENCE_INPUTS];
@@ -95,7 +98,8 @@ static inline void check_gradients(const char *what, difference_case *c, differe
     run_case(tape, c, build, context, true, inputs);
     static double gradient[DIFFERENCE_INPUTS][DIFFERENCE_ELEMENTS];
     for (int n = 0; n < c->count; n++)
-        for (int64_t i = 0; i < cot_tensor_count(inputs[n]); i++) gradient[n][i] = inputs[n]->grad ? ((const double *)inputs[n]->grad)[i] : 0;
+        for (int64_t i = 0; i < cot_tensor_count(inputs[n]); i++)
+            gradient[n][i] = inputs[n]->grad ? ((const double *)inputs[n]->grad)[i] : 0;
     for (int n = 0; n < c->count; n++)
         for (int64_t i = 0; i < c->shape[n][0] * c->shape[n][1]; i++) {
             double *x = &c->value[n][i];
@@ -107,7 +111,8 @@ static inline void check_gradients(const char *what, difference_case *c, differe
             const double below = run_case(tape, c, build, context, false, inputs), want = (above - below) / (2 * h);
             *x = middle;
             if (!(fabs(gradient[n][i] - want) <= tolerance * fmax(1, fabs(want))))
-                fail_msg("%s: d/d input %d [%lld] is %.12g, central differences give %.12g", what, n, (long long)i, gradient[n][i], want);
+                fail_msg("%s: d/d input %d [%lld] is %.12g, central differences give %.12g", what, n, (long long)i,
+                         gradient[n][i], want);
         }
     cot_tape_destroy(tape);
 }

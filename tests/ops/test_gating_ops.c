@@ -1,5 +1,5 @@
-/* Operations under routers and balance rules: gradients against central differences (f64, 1e-6), hand-worked values, masks,
- * other modes, and the same bits for one and two threads. */
+/* Operations under routers and balance rules: gradients against central differences (f64, 1e-6), hand-worked values,
+ * masks, other modes, and the same bits for one and two threads. */
 #include "ops/central_differences.h"
 
 #include <string.h>
@@ -47,7 +47,9 @@ static cot_tensor *build_gate(cot_tape *tape, cot_tensor *const *in, const void 
     const bool raw = ((const int64_t *)context)[1];
     int32_t *chosen = cot_tape_alloc(tape, (size_t)(cot_tensor_rows(in[0]) * k) * sizeof *chosen);
     cot_top_k_rows(tape, in[0], k, chosen);
-    return probe(tape, raw ? cot_gate_gather(tape, cot_softmax(tape, in[0]), chosen, k) : cot_gate_softmax(tape, in[0], chosen, k));
+    cot_tensor *gate = raw ? cot_gate_gather(tape, cot_softmax(tape, in[0]), chosen, k)
+                           : cot_gate_softmax(tape, in[0], chosen, k);
+    return probe(tape, gate);
 }
 
 /* Moves logits so that neighbours in rank are at least 0.05 apart: no choice changes under a step. */
@@ -111,7 +113,8 @@ static cot_tensor *build_load(cot_tape *tape, cot_tensor *const *in, const void 
     return cot_cv_squared(tape, cot_smooth_load(tape, in[0], noisy, std, options), 1);
 }
 
-/* Without a gradient through the threshold differences see another function: A2 in the router tests holds that variant. */
+/* Without a gradient through the threshold differences see another function: A2 in the router tests holds that
+ * variant. */
 static void load_gradient(void **state)
 {
     (void)state;
@@ -223,7 +226,8 @@ static cot_tensor *wrap(cot_tape *tape, double *data, int64_t rows, int64_t colu
 static void near_all(const void *got, const double *want, int64_t count, double allowed)
 {
     for (int64_t i = 0; i < count; i++)
-        if (!(fabs(((const double *)got)[i] - want[i]) <= allowed)) fail_msg("[%lld] is %.9f, expected %.9f", (long long)i, ((const double *)got)[i], want[i]);
+        if (!(fabs(((const double *)got)[i] - want[i]) <= allowed))
+            fail_msg("[%lld] is %.9f, expected %.9f", (long long)i, ((const double *)got)[i], want[i]);
 }
 
 static void cv_of_four_one_one(void **state)
@@ -262,7 +266,8 @@ static void gates_of_two_out_of_four(void **state)
         cot_top_k_rows(tape, x, 2, chosen);
         assert_int_equal(chosen[0], 0);
         assert_int_equal(chosen[1], 3);
-        cot_tensor *gate = raw ? cot_gate_gather(tape, cot_softmax(tape, x), chosen, 2) : cot_gate_softmax(tape, x, chosen, 2);
+        cot_tensor *gate = raw ? cot_gate_gather(tape, cot_softmax(tape, x), chosen, 2)
+                               : cot_gate_softmax(tape, x, chosen, 2);
         near_all(gate->data, want[raw], 2, 1e-6);
         bool add = false;
         double *dgate = cot_tape_grad(tape, gate, &add);
@@ -293,7 +298,8 @@ static void smooth_load_sums_to_k_on_average(void **state)
     (void)state;
     enum { DRAWS = 4000, E = 4 };
     cot_tape *tape = f64_tape(false);
-    double *clean = cot_tape_alloc(tape, sizeof(double[DRAWS * E])), *raw = cot_tape_alloc(tape, sizeof(double[DRAWS * E]));
+    double *clean = cot_tape_alloc(tape, sizeof(double[DRAWS * E]));
+    double *raw = cot_tape_alloc(tape, sizeof(double[DRAWS * E]));
     double *noise = cot_tape_alloc(tape, sizeof(double[DRAWS * E]));
     for (int i = 0; i < DRAWS * E; i++) {
         clean[i] = (const double[]){0.5, 0.2, -0.1, 0}[i % E];
@@ -399,15 +405,22 @@ typedef struct {
     double dx[ROWS * WIDTH];
 } product;
 
+/* Exact in bf16, so the same in both modes. */
+static double product_input(int i)
+{
+    return (double)cot_bf16_to_f32(cot_f32_to_bf16((float)test_normal(40, (uint64_t)i)));
+}
+
 static void run_product(cot_mode mode, product *out)
 {
     cot_tape *tape;
     const cot_dtype act = cot_mode_act(mode);
     assert_int_equal(cot_tape_create(mode, &tape), COT_OK);
     cot_tape_reset(tape, true, true, 1, 0);
-    cot_tensor *x = cot_tape_matrix(tape, act, ROWS, WIDTH, true), *w = cot_tape_matrix(tape, COT_F32, EXPERTS, WIDTH, true);
+    cot_tensor *x = cot_tape_matrix(tape, act, ROWS, WIDTH, true);
+    cot_tensor *w = cot_tape_matrix(tape, COT_F32, EXPERTS, WIDTH, true);
     for (int i = 0; i < ROWS * WIDTH; i++)
-        cot_value_set(x->data, act, i, (double)cot_bf16_to_f32(cot_f32_to_bf16((float)test_normal(40, (uint64_t)i))));  /* the same in both modes */
+        cot_value_set(x->data, act, i, product_input(i));
     for (int i = 0; i < EXPERTS * WIDTH; i++) cot_value_set(w->data, COT_F32, i, test_normal(41, (uint64_t)i));
     cot_tensor *first = probe(tape, cot_router_linear(tape, x, w));  /* twice: gradients accumulate */
     cot_tensor *logits = cot_router_linear(tape, x, w);
@@ -420,7 +433,8 @@ static void run_product(cot_mode mode, product *out)
     cot_tape_destroy(tape);
 }
 
-/* Sums of WIDTH, ROWS and EXPERTS products of normal numbers, f32 rounding each time; dx of the bf16 mode is stored in bf16. */
+/* Sums of WIDTH, ROWS and EXPERTS products of normal numbers, f32 rounding each time; dx of the bf16 mode is stored in
+ * bf16. */
 static void router_linear_is_f32_even_in_bf16_mode(void **state)
 {
     (void)state;
@@ -431,12 +445,13 @@ static void router_linear_is_f32_even_in_bf16_mode(void **state)
         double exact = 0;
         const int r = i / EXPERTS, e = i % EXPERTS;
         for (int d = 0; d < WIDTH; d++)
-            exact += (double)cot_bf16_to_f32(cot_f32_to_bf16((float)test_normal(40, (uint64_t)(r * WIDTH + d)))) * (double)(float)test_normal(41, (uint64_t)(e * WIDTH + d));
+            exact += product_input(r * WIDTH + d) * (double)(float)test_normal(41, (uint64_t)(e * WIDTH + d));
         assert_true(fabs((double)narrow.logits[i] - exact) < 1e-4);
         assert_true(fabs((double)wide.logits[i] - exact) < 1e-4);
     }
     for (int i = 0; i < EXPERTS * WIDTH; i++) assert_true(fabsf(narrow.dw[i] - wide.dw[i]) < 2e-4f);
-    for (int i = 0; i < ROWS * WIDTH; i++) assert_true(fabs(narrow.dx[i] - wide.dx[i]) < 0.02 * fmax(1, fabs(wide.dx[i])));
+    for (int i = 0; i < ROWS * WIDTH; i++)
+        assert_true(fabs(narrow.dx[i] - wide.dx[i]) < 0.02 * fmax(1, fabs(wide.dx[i])));
 }
 
 static void threads_do_not_matter(void **state)
@@ -462,7 +477,8 @@ static void losses_do_not_depend_on_threads(void **state)
         assert_int_equal(cot_set_threads(threads), COT_OK);
         assert_int_equal(cot_tape_create(COT_MODE_F32, &tape), COT_OK);
         cot_tape_reset(tape, true, true, 1, 0);
-        cot_tensor *h = cot_tape_matrix(tape, COT_F32, 1000, 7, true), *raw = cot_tape_matrix(tape, COT_F32, 1000, 7, true);
+        cot_tensor *h = cot_tape_matrix(tape, COT_F32, 1000, 7, true);
+        cot_tensor *raw = cot_tape_matrix(tape, COT_F32, 1000, 7, true);
         float *noise = cot_tape_alloc(tape, sizeof(float[7000]));
         for (int i = 0; i < 7000; i++) {
             cot_value_set(h->data, COT_F32, i, test_normal(50, (uint64_t)i));
@@ -471,8 +487,10 @@ static void losses_do_not_depend_on_threads(void **state)
         }
         cot_tensor *std = cot_softplus(tape, raw, 0.01), *noisy = cot_add_noise(tape, h, std, noise);
         const cot_smooth_load_options options = {2, COT_THRESHOLD_EXCLUDING, true};
-        cot_tensor *terms[] = {cot_cv_squared(tape, cot_smooth_load(tape, h, noisy, std, &options), 1), cot_square_lse(tape, h, 1),
-                               cot_fraction_probability(tape, cot_softmax(tape, h), (const double[]){0.1, 0.2, 0.3, 0, 0, 0.1, 0.3}, 7)};
+        cot_tensor *terms[] = {cot_cv_squared(tape, cot_smooth_load(tape, h, noisy, std, &options), 1),
+                               cot_square_lse(tape, h, 1),
+                               cot_fraction_probability(tape, cot_softmax(tape, h),
+                                                        (const double[]){0.1, 0.2, 0.3, 0, 0, 0.1, 0.3}, 7)};
         cot_tensor *total = cot_weighted_sum(tape, terms, NULL, 3);
         value[threads - 1] = cot_value_at(total->data, COT_F32, 0);
         cot_tape_backward(tape, total, 1);

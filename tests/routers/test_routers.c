@@ -32,7 +32,8 @@ static cot_router *make(const char *text, int64_t experts, const cot_build *buil
     cot_config *spec;
     cot_router *r = NULL;
     const cot_build lab = {.hidden_size = 1, .num_layers = 1};
-    if (cot_config_parse(text, "test", &spec) != COT_OK || cot_router_create(spec, experts, build ? build : &lab, &r) != COT_OK)
+    if (cot_config_parse(text, "test", &spec) != COT_OK ||
+        cot_router_create(spec, experts, build ? build : &lab, &r) != COT_OK)
         fail_msg("%s", cot_last_error());
     cot_config_destroy(spec);
     return r;
@@ -42,7 +43,8 @@ static cot_router *make_member(const cot_member *member, int64_t experts)
 {
     char text[128];
     bool has_top_k = false;
-    for (const cot_option *o = member->options; o && o->name; o++) has_top_k = has_top_k || strcmp(o->name, "top_k") == 0;
+    for (const cot_option *o = member->options; o && o->name; o++)
+        has_top_k = has_top_k || strcmp(o->name, "top_k") == 0;
     snprintf(text, sizeof text, has_top_k && experts < 2 ? "{kind: %s, top_k: 1}" : "{kind: %s}", member->name);
     return make(text, experts, NULL);
 }
@@ -171,9 +173,11 @@ static void check_tokens(cot_router *r, int64_t experts)
 {
     double h[T * E], moved[T * E], gates[T * E] = {0};
     draw(h, T * experts, 6);
-    for (int t = 0; t < T; t++) memcpy(moved + ((t * 5 + 2) % T) * experts, h + t * experts, (size_t)experts * sizeof *h);
+    for (int t = 0; t < T; t++)
+        memcpy(moved + ((t * 5 + 2) % T) * experts, h + t * experts, (size_t)experts * sizeof *h);
     const cot_routing before = run(r, h, T, NULL);
-    for (int64_t a = 0; a < before.assignments; a++) gates[before.token[a] * experts + before.expert[a]] = gate(&before, a);
+    for (int64_t a = 0; a < before.assignments; a++)
+        gates[before.token[a] * experts + before.expert[a]] = gate(&before, a);
     const cot_routing after = run(r, moved, T, NULL);
     for (int t = 0; t < T; t++)
         for (int64_t a = 0; a < after.assignments; a++)
@@ -193,7 +197,8 @@ static void check_experts(cot_router *r, int64_t experts)
     for (int t = 0; t < T; t++)
         for (int64_t e = 0; e < experts; e++) moved[t * experts + (e * 5 + 1) % experts] = h[t * experts + e];
     const cot_routing before = run(r, h, T, NULL);
-    for (int64_t a = 0; a < before.assignments; a++) gates[before.token[a] * experts + (before.expert[a] * 5 + 1) % experts] = gate(&before, a);
+    for (int64_t a = 0; a < before.assignments; a++)
+        gates[before.token[a] * experts + (before.expert[a] * 5 + 1) % experts] = gate(&before, a);
     const cot_routing after = run(r, moved, T, NULL);
     for (int64_t a = 0; a < after.assignments; a++)
         assert_true(fabs(gates[after.token[a] * experts + after.expert[a]] - gate(&after, a)) < 1e-15);
@@ -238,7 +243,8 @@ static void check_masks(cot_router *r, int64_t experts)
         assert_true(masked ? gate(&out, a) == 0 : gate(&out, a) > 0);
         if (r->top_k <= experts - 3) assert_false(masked);  /* enough others are left */
     }
-    for (int i = 0; i < T * experts; i++) assert_true((((const double *)out.probs->data)[i] == 0) == !(h[i] > -INFINITY));
+    for (int i = 0; i < T * experts; i++)
+        assert_true((((const double *)out.probs->data)[i] == 0) == !(h[i] > -INFINITY));
     for (int i = 0; i < T * experts; i++) h[i] = -INFINITY;  /* nobody left: lowest indices, no weight, no NaN */
     const cot_routing none = run(r, h, T, NULL);
     for (int64_t a = 0; a < none.assignments; a++) assert_true(gate(&none, a) == 0);
@@ -312,7 +318,8 @@ static learned learn(const char *text, cot_dtype real)
 {
     learned l;
     assert_int_equal(cot_params_create(real, &l.params), COT_OK);
-    const cot_build build = {.params = l.params, .prefix = "layers.1.ffn.router", .layer = 1, .num_layers = 2, .hidden_size = 40,
+    const cot_build build = {.params = l.params, .prefix = "layers.1.ffn.router", .layer = 1, .num_layers = 2,
+                             .hidden_size = 40,
                              .init = COT_INIT_NORMAL, .init_value = 0.3};
     l.router = make(text, E, &build);
     assert_int_equal(cot_params_allocate(l.params, 7), COT_OK);
@@ -350,7 +357,8 @@ static void scores_are_the_linear_map_of_tokens(void **state)
     for (int t = 0; t < 5; t++)
         for (int e = 0; e < E; e++) {
             double want = 0;
-            for (int d = 0; d < 40; d++) want += test_normal(20, (uint64_t)(t * 40 + d)) * ((const double *)w->value.data)[e * 40 + d];
+            for (int d = 0; d < 40; d++)
+                want += test_normal(20, (uint64_t)(t * 40 + d)) * ((const double *)w->value.data)[e * 40 + d];
             assert_true(fabs(((const double *)out.clean_logits->data)[t * E + e] - want) < 1e-12);
         }
     cot_tape_backward(tape, probe(tape, out.gate), 1);
@@ -372,7 +380,8 @@ static void noisy_gating_starts_even(void **state)
     cot_routing_counts(&out, counts);
     const double p = 2.0 / E, spread = sqrt(MANY * p * (1 - p));
     for (int e = 0; e < E; e++) assert_true(fabs((double)counts[e] - MANY * p) < 4 * spread);
-    for (int i = 0; i < MANY * E; i++) assert_true(fabs(((const double *)out.noise_std->data)[i] - (log(2) + 0.01)) < 1e-12);
+    for (int i = 0; i < MANY * E; i++)
+        assert_true(fabs(((const double *)out.noise_std->data)[i] - (log(2) + 0.01)) < 1e-12);
     const cot_routing calm = route_tokens(tape, &l, 10, false);  /* evaluation draws nothing */
     assert_true(!calm.noise && !calm.noise_std && calm.expert[0] == 0 && calm.expert[1] == 1);
     forget(&l);
@@ -409,7 +418,8 @@ static void same_seed_same_routing_on_one_and_two_threads(void **state)
 static void bf16_router_rounds_its_logits(void **state)
 {
     (void)state;
-    cot_router *exact = make("{kind: top_k, top_k: 1}", 3, NULL), *coarse = make("{kind: top_k, top_k: 1, router_dtype: bf16}", 3, NULL);
+    cot_router *exact = make("{kind: top_k, top_k: 1}", 3, NULL);
+    cot_router *coarse = make("{kind: top_k, top_k: 1, router_dtype: bf16}", 3, NULL);
     double h[] = {1.0, 1.001, 0.0};  /* in bf16 the first two are equal, and the tie goes to the lower index */
     assert_int_equal(run(exact, h, 1, NULL).expert[0], 1);
     assert_int_equal(run(coarse, h, 1, NULL).expert[0], 0);
@@ -432,9 +442,11 @@ static void ranking_is_by_logits(void **state)
 static void top_k_conventions(void **state)
 {
     (void)state;
-    const char *const texts[] = {"{kind: top_k, top_k: 2}", "{kind: top_k, top_k: 2, softmax: chosen}", "{kind: top_k, top_k: 2, norm_topk_prob: false}",
+    const char *const texts[] = {"{kind: top_k, top_k: 2}", "{kind: top_k, top_k: 2, softmax: chosen}",
+                                 "{kind: top_k, top_k: 2, norm_topk_prob: false}",
                                  "{kind: top_k, top_k: 2, softmax: chosen, norm_topk_prob: false}", "{kind: switch}"};
-    const double want[][2] = {{0.574443, 0.425557}, {0.574443, 0.425557}, {0.414374, 0.306976}, {0.574443, 0.425557}, {0.414374}};
+    const double want[][2] = {{0.574443, 0.425557}, {0.574443, 0.425557}, {0.414374, 0.306976}, {0.574443, 0.425557},
+                              {0.414374}};
     for (int i = 0; i < 5; i++) {
         cot_router *r = make(texts[i], 4, NULL);
         double h[] = {1, 0.2, -0.5, 0.7};
@@ -453,7 +465,8 @@ static void bad_specs_are_named(void **state)
         const char *text, *message;
     } cases[] = {
         {"{kind: topk}", "test:1: kind is 'topk', no known router; did you mean 'top_k'?"},
-        {"{kind: top_k, top_k: 9}", "test:1: top_k asks router 'top_k' for 9 experts per token, expected at most num_experts = 8"},
+        {"{kind: top_k, top_k: 9}",
+         "test:1: top_k asks router 'top_k' for 9 experts per token, expected at most num_experts = 8"},
         {"{kind: top_k, topk: 2}", "topk"},
         {"{kind: switch, top_k: 2}", "top_k"},
         {"{kind: noisy_top_k, noise_eps: -1}", "noise_eps"},
@@ -500,7 +513,8 @@ static cot_status first_setup(cot_router *r, const cot_build *build)
 }
 
 /* A router from outside the tree: everything goes to expert 0. */
-static void first_select(cot_router *r, cot_tape *t, const cot_route_input *in, const cot_scores *scores, cot_routing *out)
+static void first_select(cot_router *r, cot_tape *t, const cot_route_input *in, const cot_scores *scores,
+                         cot_routing *out)
 {
     (void)in;
     cot_router_choose(r, t, scores->logits, scores->logits, out);
@@ -513,7 +527,8 @@ static void routers_can_come_from_outside(void **state)
 {
     (void)state;
     static const cot_option options[] = {COT_ROUTER_OPTIONS, COT_OPTION_END};
-    static const cot_router_ops first = {.member = {"always_first", NULL, "a test", options}, .state_size = sizeof(cot_router_common),
+    static const cot_router_ops first = {.member = {"always_first", NULL, "a test", options},
+                                         .state_size = sizeof(cot_router_common),
                                          .setup = first_setup, .select = first_select};
     assert_int_equal(cot_router_register(&first), COT_OK);
     assert_int_equal(cot_router_register(&first), COT_INVALID);

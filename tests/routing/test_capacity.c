@@ -60,7 +60,8 @@ static const double six[] = {.6, .3, .1, .5, .1, .4, .7, .2, .1, .2, .5, .3, .1,
 static void expect_slots(const cot_routing *r, const int32_t *want)
 {
     for (int64_t a = 0; a < r->assignments; a++)
-        if (r->slot[a] != want[a]) fail_msg("slot of assignment %lld is %d, expected %d", (long long)a, r->slot[a], want[a]);
+        if (r->slot[a] != want[a])
+            fail_msg("slot of assignment %lld is %d, expected %d", (long long)a, r->slot[a], want[a]);
 }
 
 static cot_routing apply(int64_t k, cot_capacity capacity)
@@ -139,7 +140,8 @@ static void rounding_and_minimum(void **state)
     }
 }
 
-/* kept + dropped = T k, no slot used twice, an expert has a free slot only if nobody was turned away, any order is stable. */
+/* kept + dropped = T k, no slot used twice, an expert has a free slot only if nobody was turned away, any order is
+ * stable. */
 static void identities(void **state)
 {
     (void)state;
@@ -149,7 +151,8 @@ static void identities(void **state)
     bool taken[E][T * 2];
     for (int seed = 0; seed < 30; seed++) {
         const int64_t k = 1 + seed % E;
-        for (int i = 0; i < T * E; i++) probs[i] = cot_rng_uniform((cot_rng_key){.seed = (uint64_t)seed, .stream = COT_RNG_TEST}, (uint64_t)i);
+        for (int i = 0; i < T * E; i++)
+            probs[i] = cot_rng_uniform((cot_rng_key){.seed = (uint64_t)seed, .stream = COT_RNG_TEST}, (uint64_t)i);
         cot_tape_reset(tape, false, true, (uint64_t)seed, 0);
         cot_routing r = route(probs, T, E, k);
         const cot_capacity capacity = {0.2 * (1 + seed % 7), seed % 3, 0, seed % 2};
@@ -181,7 +184,8 @@ static void identities(void **state)
 static void enough_room_makes_all_policies_keep_everything(void **state)
 {
     (void)state;
-    for (int policy = POSITION; policy <= RANDOM; policy++) assert_int_equal(apply(2, (cot_capacity){3, policy, 0, 0}).dropped, 0);
+    for (int policy = POSITION; policy <= RANDOM; policy++)
+        assert_int_equal(apply(2, (cot_capacity){3, policy, 0, 0}).dropped, 0);
 }
 
 /* Same seed and step: same order; another layer or step: another one. */
@@ -237,7 +241,8 @@ static void nobody_to_route(void **state)
     cot_expert_use_clear(&use, 3, count);
     cot_expert_use_add(&use, &r);
     const cot_expert_measures m = cot_expert_use_measure(&use, load);
-    assert_true(m.cv2 == 0 && m.max_vio == 0 && m.router_entropy == 0 && m.drop_fraction == 0 && m.dead == 0 && load[0] == 0);
+    assert_true(m.cv2 == 0 && m.max_vio == 0 && m.router_entropy == 0 && m.drop_fraction == 0 && m.dead == 0 &&
+                load[0] == 0);
 }
 
 static void near(double got, double want)

@@ -49,7 +49,8 @@ static void noisy_gating_with_load(void **state)
 {
     (void)state;
     const char *const rules[] = {"{kind: load, coef: 1}"};
-    const cot_route_spec spec = {.router = "{kind: noisy_top_k, top_k: 2}", .balance = rules, .balance_count = 1, .gradient = true};
+    const cot_route_spec spec = {.router = "{kind: noisy_top_k, top_k: 2}", .balance = rules, .balance_count = 1,
+                                 .gradient = true};
     json_t *out = route(&spec, "{\"logits\": [[0.5, 0.2, -0.1, 0]], \"raw_noise_std\": [[0, 0.5, -0.5, 1]],"
                                " \"noise\": [[0.3, -1, 1.2, 0.4]], \"training\": true}");
     assert_int_equal(json_array_size(json_object_get(out, "assignments")), 2);
@@ -63,8 +64,10 @@ static void noisy_gating_with_load(void **state)
     assert_true(json_is_null(json_object_get(out, "capacity")));
     near(json_number_value(json_object_get(json_object_get(out, "losses"), "load")), 0.200594, 1e-6, "loss");
     const json_t *gradient = json_object_get(out, "gradient");
-    near_list(json_array_get(json_object_get(gradient, "logits"), 0), (const double[]){0.280713, -0.054512, -0.709866, 0.483665}, 4, 1e-6, "d logits");
-    near_list(json_array_get(json_object_get(gradient, "raw_noise_std"), 0), (const double[]){-0.003814, -0.011355, -0.339840, 0.142874}, 4, 1e-6, "d raw");
+    near_list(json_array_get(json_object_get(gradient, "logits"), 0),
+              (const double[]){0.280713, -0.054512, -0.709866, 0.483665}, 4, 1e-6, "d logits");
+    near_list(json_array_get(json_object_get(gradient, "raw_noise_std"), 0),
+              (const double[]){-0.003814, -0.011355, -0.339840, 0.142874}, 4, 1e-6, "d raw");
     json_decref(out);
 }
 
@@ -86,7 +89,8 @@ static void expect_kept(const char *policy, const int *tokens)
     assert_int_equal(json_array_size(json_object_get(out, "dropped")), 2);
     assert_int_equal(json_integer_value(json_object_get(out, "capacity")), 2);
     near_list(json_object_get(out, "load"), (const double[]){4, 2, 0}, 3, 0, "load before capacity");
-    near_list(json_object_get(out, "importance"), (const double[]){2.6, 1.1, 0}, 3, 1e-12, "importance before capacity");
+    near_list(json_object_get(out, "importance"), (const double[]){2.6, 1.1, 0}, 3, 1e-12,
+              "importance before capacity");
     json_decref(out);
 }
 
@@ -100,7 +104,8 @@ static void capacity_by_position_and_probability(void **state)
 static void rules_of_one_kind_are_numbered(void **state)
 {
     (void)state;
-    const char *const rules[] = {"{kind: aux, coef: 1}", "{kind: z_loss, coef: 1}", "{kind: aux, coef: 3}", "{kind: aux, coef: 1, choices: first}"};
+    const char *const rules[] = {"{kind: aux, coef: 1}", "{kind: z_loss, coef: 1}", "{kind: aux, coef: 3}",
+                                 "{kind: aux, coef: 1, choices: first}"};
     const cot_route_spec spec = {.router = "{kind: top_k}", .balance = rules, .balance_count = 4};
     json_t *out = route(&spec, six);
     const json_t *losses = json_object_get(out, "losses");
@@ -119,7 +124,8 @@ static void minus_infinity_masks(void **state)
     (void)state;
     const char *const ways[] = {"\"-inf\"", "\"-Infinity\"", "-Infinity", "-1e999", "\"-INF\""};
     const char *const rules[] = {"{kind: z_loss, coef: 1}"};
-    const cot_route_spec spec = {.router = "{kind: top_k, top_k: 1}", .balance = rules, .balance_count = 1, .gradient = true};
+    const cot_route_spec spec = {.router = "{kind: top_k, top_k: 1}", .balance = rules, .balance_count = 1,
+                                 .gradient = true};
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         char text[128];
         snprintf(text, sizeof text, "{\"logits\": [[%s, 1, 0.5], [2 ,%s,-0.5]]}", ways[i], ways[i]);
@@ -139,7 +145,8 @@ static void given_noise_counts_in_training_only(void **state)
     const char *const cases[] = {"", ", \"training\": false", ", \"training\": true"};
     for (int i = 0; i < 3; i++) {
         char text[160];
-        snprintf(text, sizeof text, "{\"logits\": [[1, 0]], \"noise\": [[-9, 9]], \"tokens\": [7], \"sequences\": [1]%s}", cases[i]);
+        snprintf(text, sizeof text,
+                 "{\"logits\": [[1, 0]], \"noise\": [[-9, 9]], \"tokens\": [7], \"sequences\": [1]%s}", cases[i]);
         json_t *out = route(&spec, text);
         assert_int_equal((int)field(out, "assignments", 0, "expert"), i == 2);
         assert_true(!!json_object_get(json_object_get(out, "gradient"), "raw_noise_std") == (i == 2));
@@ -150,7 +157,8 @@ static void given_noise_counts_in_training_only(void **state)
 static void own_noise_follows_the_seed(void **state)
 {
     (void)state;
-    const char *const text = "{\"logits\": [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], \"training\": true}";
+    const char *const text =
+        "{\"logits\": [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], \"training\": true}";
     double gates[3];
     for (int i = 0; i < 3; i++) {
         const cot_route_spec spec = {.router = "{kind: noisy_top_k, top_k: 2}", .seed = i == 2};
@@ -186,9 +194,11 @@ static void wrong_input_is_named(void **state)
         {"{\"logits\": [[1, Infinity]]}", COT_NOT_FINITE, "logits[0][1] is infinite"},
         {"{\"logits\": [[1, \"+inf\"]]}", COT_NOT_FINITE, "logits[0][1] is infinite"},
         {"{\"logits\": [[1, 1e400]]}", COT_NOT_FINITE, "logits[0][1] is infinite"},
-        {"{\"logits\": [[1, 2]], \"noise\": [[0, -Infinity]]}", COT_NOT_FINITE, "noise[0][1] is -inf, expected a finite number"},
+        {"{\"logits\": [[1, 2]], \"noise\": [[0, -Infinity]]}", COT_NOT_FINITE,
+         "noise[0][1] is -inf, expected a finite number"},
         {"{\"logits\": [[1, 2]], \"noise\": [[0, 1], [2, 3]]}", COT_SHAPE_MISMATCH, "noise has 2 rows, expected 1"},
-        {"{\"logits\": [[1, 2]], \"raw_noise_std\": [[0]]}", COT_SHAPE_MISMATCH, "raw_noise_std[0] has 1 numbers, expected 2"},
+        {"{\"logits\": [[1, 2]], \"raw_noise_std\": [[0]]}", COT_SHAPE_MISMATCH,
+         "raw_noise_std[0] has 1 numbers, expected 2"},
         {"{\"logits\": [[1, 2]], \"tokens\": [1, 2]}", COT_SHAPE_MISMATCH, "tokens has 2 ids, expected 1"},
         {"{\"logits\": [[1, 2]], \"tokens\": [-1]}", COT_FORMAT, "tokens[0]"},
         {"{\"logits\": [[1, 2]], \"sequences\": [2]}", COT_SHAPE_MISMATCH, "sequences sum to 2 tokens, expected 1"},
@@ -204,7 +214,8 @@ static void wrong_input_is_named(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cot_route_result *result;
         const cot_status status = cot_route(&spec, cases[i].text, strlen(cases[i].text), &result);
-        if (status != cases[i].status || !strstr(cot_last_error(), cases[i].message)) fail_msg("%s: %d, %s", cases[i].text, status, cot_last_error());
+        if (status != cases[i].status || !strstr(cot_last_error(), cases[i].message))
+            fail_msg("%s: %d, %s", cases[i].text, status, cot_last_error());
         assert_null(result);
         assert_int_equal(cot_memory_blocks(), blocks);
     }
@@ -219,7 +230,8 @@ static void wrong_specs_are_named(void **state)
         const char    *message;
     } cases[] = {
         {{.router = NULL}, "no router given"},
-        {{.router = "{kind: top_k, top_k: 3}"}, "top_k asks router 'top_k' for 3 experts per token, expected at most num_experts = 2"},
+        {{.router = "{kind: top_k, top_k: 3}"},
+         "top_k asks router 'top_k' for 3 experts per token, expected at most num_experts = 2"},
         {{.router = "{kind: "}, "router"},
         {{.router = "top_k"}, "names no router"},
         {{.router = "{kind: top_k}", .balance = unknown, .balance_count = 1}, "balance:1: kind is 'bias'"},
@@ -238,7 +250,8 @@ static void every_failing_allocation_is_reported(void **state)
 {
     (void)state;
     const char *const rules[] = {"{kind: load}", "{kind: importance}"};
-    const cot_route_spec spec = {.router = "{kind: noisy_top_k}", .balance = rules, .balance_count = 2, .capacity = "{policy: random}", .gradient = true};
+    const cot_route_spec spec = {.router = "{kind: noisy_top_k}", .balance = rules, .balance_count = 2,
+                                 .capacity = "{policy: random}", .gradient = true};
     const char *const text = "{\"logits\": [[1, 2, 0], [0, 2, 1]], \"training\": true, \"tokens\": [3, 4]}";
     const int64_t blocks = cot_memory_blocks();
     for (int n = 1;; n++) {

@@ -1,7 +1,8 @@
 /* Rows of router logits: softmax, log-sum-exp, the k largest, column sums; and jitter of a router's input.
  *
- * h, p [T, e] real, row-major; minus infinity in h masks an expert: its probability and its gradient are exactly 0. A row of
- * nothing but minus infinity has probabilities 0 and log-sum-exp minus infinity. A NaN passes through, except in top_k. */
+ * h, p [T, e] real, row-major; minus infinity in h masks an expert: its probability and its gradient are exactly 0. A
+ * row of nothing but minus infinity has probabilities 0 and log-sum-exp minus infinity. A NaN passes through, except in
+ * top_k. */
 #ifndef COT_KERNELS_GATING_H
 #define COT_KERNELS_GATING_H
 
@@ -11,11 +12,13 @@ typedef struct {
     /* p = exp(h - m) / sum exp(h - m), m the row's largest. Not exp(h - lse): at |h| = 80 an f32 lse is off by 4e-6. */
     void (*softmax)(int64_t r0, int64_t r1, int64_t e, const void *h, void *p);
     /* dh (+)= p * (dp - <p, dp>) */
-    void (*softmax_backward)(int64_t r0, int64_t r1, int64_t e, const void *p, const void *dp, void *dh, bool accumulate);
+    void (*softmax_backward)(int64_t r0, int64_t r1, int64_t e, const void *p, const void *dp, void *dh,
+                             bool accumulate);
     /* lse[r] = m + ln sum exp(h - m), [T] real */
     void (*log_sum_exp)(int64_t r0, int64_t r1, int64_t e, const void *h, void *lse);
     /* dh (+)= factor * lse * softmax(h): the gradient of factor / 2 * lse^2; nothing where lse is minus infinity */
-    void (*z_backward)(int64_t r0, int64_t r1, int64_t e, double factor, const void *h, const void *lse, void *dh, bool accumulate);
+    void (*z_backward)(int64_t r0, int64_t r1, int64_t e, double factor, const void *h, const void *lse, void *dh,
+                       bool accumulate);
     /* chosen [T, k] = indices of the k largest, largest first, ties to the lower index; NaN ranks as minus infinity.
      * Returns how many entries are NaN or plus infinity. */
     int64_t (*top_k)(int64_t r0, int64_t r1, int64_t e, int64_t k, const void *h, int32_t *chosen);

@@ -34,7 +34,8 @@ static void K(softmax)(int64_t r0, int64_t r1, int64_t e, const void *h_, void *
     }
 }
 
-static void K(softmax_backward)(int64_t r0, int64_t r1, int64_t e, const void *p_, const void *dp_, void *dh_, bool accumulate)
+static void K(softmax_backward)(int64_t r0, int64_t r1, int64_t e, const void *p_, const void *dp_, void *dh_,
+                                bool accumulate)
 {
     for (int64_t r = r0; r < r1; r++) {
         const real *p = (const real *)p_ + r * e, *dp = (const real *)dp_ + r * e;
@@ -73,7 +74,8 @@ static void K(log_sum_exp)(int64_t r0, int64_t r1, int64_t e, const void *h_, vo
     }
 }
 
-static void K(z_backward)(int64_t r0, int64_t r1, int64_t e, double factor, const void *h_, const void *lse_, void *dh_, bool accumulate)
+static void K(z_backward)(int64_t r0, int64_t r1, int64_t e, double factor, const void *h_, const void *lse_, void *dh_,
+                          bool accumulate)
 {
     const real *lse = lse_;
     for (int64_t r = r0; r < r1; r++) {
@@ -89,7 +91,8 @@ static void K(z_backward)(int64_t r0, int64_t r1, int64_t e, double factor, cons
     }
 }
 
-/* Keeps the best k so far in order; a newcomer must be strictly larger than what it passes, so ties stay with the lower index. */
+/* Keeps the best k so far in order; a newcomer must be strictly larger than what it passes, so ties stay with the
+ * lower index. */
 static void K(row_top_k)(int64_t e, int64_t k, const real *h, int32_t *chosen)
 {
     for (int64_t i = 0; i < e; i++) {
@@ -160,7 +163,8 @@ static void K(jitter_factors)(cot_rng_key key, uint64_t block, real low, real st
 
 static void K(jitter)(int64_t i0, int64_t i1, double eps, cot_rng_key key, const void *x_, void *y_, bool accumulate)
 {
-    const real step = (real)(eps * 0x1p-15), low = (real)(1 - eps + eps * 0x1p-16);  /* the middles of 65536 equal parts */
+    /* the middles of 65536 equal parts */
+    const real step = (real)(eps * 0x1p-15), low = (real)(1 - eps + eps * 0x1p-16);
     for (int64_t i = i0; i < i1; i += 8) {
         const act *x = (const act *)x_ + i;
         act *y = (act *)y_ + i;

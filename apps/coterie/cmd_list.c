@@ -38,7 +38,8 @@ static json_t *family_json(const cot_registry_family *family)
     cot_registry_member member;
     for (size_t i = 0; cot_registry_member_at(family->name, i, &member); i++)
         json_array_append_new(members, member_json(family->name, &member));
-    return json_pack("{s:s, s:s, s:o}", "name", family->name, "summary", family->summary, "members", members);
+    return json_pack("{s:s, s:s, s:s, s:b, s:o}", "name", family->name, "singular", family->singular, "summary",
+                     family->summary, "has_kinds", family->has_kinds, "members", members);
 }
 
 static json_t *recipes_json(const cot_recipe *recipes, size_t count)

@@ -35,6 +35,8 @@ static const cot_member *section_at(size_t index)
          cot_shared_expert_options},
         {"tokenizer", "sennrich2016neural",
          "byte-level BPE: trained on the training text and kept, or read from a file", cot_tokenizer_section_options},
+        {"groups", NULL, "an entry of an optimizer's list of groups: parameters that are trained differently",
+         cot_optimizer_group_options},
     };
     return index < sizeof sections / sizeof *sections ? &sections[index] : NULL;
 }

@@ -46,4 +46,10 @@ sparse, dense = (read("info", name)["flops_per_token"]["training"] for name in n
 assert dense <= sparse <= 1.01 * dense, (names, sparse, dense)
 PYTHON
 done
+# The recipe that docs/recipes.md opens with works as it stands.
+sed -n '/^```yaml$/,/^```$/{/^```/d;p}' docs/recipes.md >"$work/example.yaml"
+"$coterie" train "$work/example.yaml" --dry-run --set "data.path=$work/train.txt.gz" --set data.context=8 \
+    --set data.validation_fraction=0 >"$work/out" || fail "the example of docs/recipes.md has no plan"
+grep -q '^layers  *3 sparse, 3 dense' "$work/out" || fail "the example of docs/recipes.md is another model"
+
 echo "$count recipes make plans"

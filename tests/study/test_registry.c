@@ -108,6 +108,7 @@ static void option_tables_are_sound(void **state)
     check_table("capacity", cot_capacity_options);
     check_table("shared", cot_shared_expert_options);
     check_table("tokenizer", cot_tokenizer_section_options);
+    check_table("groups", cot_optimizer_group_options);
 }
 
 static char folder[64];

@@ -23,7 +23,7 @@ typedef struct {
     bool    frozen;
 } group;
 
-static const cot_option group_options[] = {
+const cot_option cot_optimizer_group_options[] = {
     COT_OPTION_STRING(group, match, "", "pattern of parameter names, as the shell's: * and ?"),
     COT_OPTION_DOUBLE(group, lr_scale, 1, 0, 1e6, "learning rate of these, times the optimizer's"),
     COT_OPTION_DOUBLE(group, weight_decay, -1, -1, 10, "their weight decay; -1 = the optimizer's"),
@@ -35,13 +35,13 @@ static cot_status apply_groups(const cot_config *groups, cot_slots *slots, bool 
 {
     for (size_t i = 0; i < cot_config_size(groups); i++) {
         group g = {0};
-        COT_TRY(cot_options_apply(group_options, &g, cot_config_at(groups, i)));
+        COT_TRY(cot_options_apply(cot_optimizer_group_options, &g, cot_config_at(groups, i)));
         if (fnmatch(g.match, slots->param->name, 0) == 0) {
             slots->lr_scale = g.lr_scale;
             if (g.weight_decay >= 0) slots->weight_decay = g.weight_decay;
             *frozen = g.frozen;
         }
-        cot_options_release(group_options, &g);
+        cot_options_release(cot_optimizer_group_options, &g);
     }
     return COT_OK;
 }

@@ -2,6 +2,7 @@
 BUILD ?= build
 JOBS  ?= $(shell nproc)
 RUN   ?= runs/demo
+PREFIX ?= /usr/local
 COTERIE = $(BUILD)/coterie
 
 .PHONY: all demo check check-sanitize check-peers bench bench-peers install clean help
@@ -41,8 +42,9 @@ bench-peers: ## the bench recipes beside the same work in PyTorch (installs it i
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) tools/peers.sh bench
 
-install: all ## installs library, headers, program and recipes (PREFIX=/usr/local)
-	@cmake --install $(BUILD) $(if $(PREFIX),--prefix $(PREFIX))
+install: ## installs library, headers, program and recipes (PREFIX=/usr/local; DESTDIR for packagers)
+	@$(MAKE) --no-print-directory all CMAKE_FLAGS='$(CMAKE_FLAGS) -DCMAKE_INSTALL_PREFIX=$(PREFIX)'
+	@cmake --install $(BUILD)
 
 clean: ## removes what was built
 	@rm -rf $(BUILD) $(BUILD)-check $(BUILD)-sanitize $(BUILD).log $(BUILD)-check.log $(BUILD)-sanitize.log

@@ -50,18 +50,17 @@ static cot_status copy_into(cot_arena *arena, const char *file, const cot_config
     cot_config *node = cot_config_new(arena, from->kind, file, from->line);
     if (!node) return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for a copy of the configuration", from->file);
     node->quoted = from->quoted;
-    if (from->text && !(node->text = cot_config_intern(arena, from->text, strlen(from->text))))
+    if ((from->text && !(node->text = cot_config_intern(arena, from->text, strlen(from->text)))) ||
+        (from->key && !(node->key = cot_config_intern(arena, from->key, strlen(from->key)))))
         return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for a copy of the configuration", from->file);
     for (size_t i = 0; i < from->size; i++) {
         const cot_config *item = from->items[i];
         /* Nodes of one file share its name; --set brings another. */
         const char *name = item->file == from->file ? file : cot_config_intern(arena, item->file, strlen(item->file));
-        const char *key = item->key ? cot_config_intern(arena, item->key, strlen(item->key)) : NULL;
-        if (!name || (item->key && !key))
-            return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for a copy of the configuration", from->file);
+        if (!name) return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for a copy of the configuration", from->file);
         cot_config *copy;
         COT_TRY(copy_into(arena, name, item, &copy));
-        COT_TRY(cot_config_append(node, key, copy));
+        COT_TRY(cot_config_append(node, copy->key, copy));
     }
     *out = node;
     return COT_OK;

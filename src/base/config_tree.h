@@ -20,7 +20,7 @@ struct cot_config {
     bool            quoted;    /* a scalar in quotes is text, whatever it looks like */
     int             line;      /* from 1; 0 = the file has no lines (--set) */
     const char     *file;
-    const char     *key;       /* its name in the parent map; NULL in lists and at the root */
+    const char     *key;       /* its name in the parent map; NULL in lists; the root of a copied part keeps its own */
     const char     *text;      /* of a scalar */
     cot_config     *parent;    /* NULL at the root */
     cot_config    **items;     /* of a list or map */

@@ -16,13 +16,13 @@ static void write_path(const cot_config *at, char *out, size_t bytes)
 {
     const cot_config *chain[COT_CONFIG_DEPTH + 1];
     int count = 0;
-    for (; at->parent && count <= COT_CONFIG_DEPTH; at = at->parent) chain[count++] = at;
+    for (; at && (at->parent || at->key) && count <= COT_CONFIG_DEPTH; at = at->parent) chain[count++] = at;
     snprintf(out, bytes, "%s", count ? "" : "the top level");
     size_t used = 0;
     while (count-- > 0 && used < bytes) {
         const cot_config *node = chain[count];
         size_t place = 0;
-        while (place < node->parent->size && node->parent->items[place] != node) place++;
+        while (!node->key && place < node->parent->size && node->parent->items[place] != node) place++;
         const char *dot = used ? "." : "";
         used += (size_t)(node->key ? snprintf(out + used, bytes - used, "%s%s", dot, node->key)
                                    : snprintf(out + used, bytes - used, "%s%zu", dot, place));

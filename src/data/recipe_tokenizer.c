@@ -83,7 +83,11 @@ static cot_status train(const cot_config *data, int64_t vocab_size, const char *
     const cot_tokenizer_options o = {.vocab_size = (int32_t)vocab_size};
     COT_TRY(cot_texts_open(data, COT_SPLIT_TRAIN, &r.texts));
     cot_status status = cot_tokenizer_train(&o, read_text, &r, out);
+    uint64_t done, total;
+    cot_texts_done(r.texts, &done, &total);
     cot_texts_close(r.texts);
+    const char *path = cot_config_text(cot_config_get(data, "path"));
+    if (status == COT_INVALID && total == 0) return cot_fail(COT_INVALID, "%s: the corpus is empty, expected text to train on", path ? path : "data.path");
     if (status != COT_OK) return status;
     if (cot_folder_make(folder) != COT_OK || cot_tokenizer_save(*out, folder, 0) != COT_OK) return COT_OK;  /* no cache: trained again next time */
     return COT_OK;

@@ -30,8 +30,10 @@ cot_status cot_feed_forward_create(const cot_config *spec, const cot_build *buil
     ffn->ops = ops;
     ffn->build = *build;
     ffn->build.prefix = NULL;
+    cot_build inner = *build;
+    inner.spec = spec;
     cot_status status = cot_options_apply(member->options, ffn->state, spec);
-    if (status == COT_OK) status = ops->setup(ffn, build);
+    if (status == COT_OK) status = ops->setup(ffn, &inner);
     if (status != COT_OK) {
         cot_feed_forward_destroy(ffn);
         return status;

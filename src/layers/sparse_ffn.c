@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "balance/balance.h"
+#include "base/config_tree.h"
 #include "base/fail.h"
 #include "base/memory.h"
 #include "experts/experts.h"
@@ -83,8 +84,8 @@ static cot_status setup(cot_feed_forward *ffn, const cot_build *build)
 {
     sparse *s = ffn->state;
     if (!s->router_spec || !s->experts_spec)
-        return cot_fail(COT_INVALID, "%s: a sparse feed-forward has no %s, expected {kind: sparse, router: {...}, experts: {...}}", build->prefix,
-                        s->router_spec ? "experts" : "router");
+        return cot_config_fail(build->spec, "has no %s, expected {kind: sparse, router: {...}, experts: {...}}",
+                               s->router_spec ? "experts" : "router");
     cot_build inner = *build;
     char prefix[128];
     snprintf(prefix, sizeof prefix, "%s.experts", build->prefix);

@@ -5,6 +5,7 @@
 
 #include "mixers/mixer.h"
 
+#include "base/config_tree.h"
 #include "ops/attention.h"
 #include "ops/dropout.h"
 #include "ops/head_norm.h"
@@ -30,16 +31,26 @@ static const cot_option options[] = {
     COT_OPTION_END,
 };
 
-static cot_status check_heads(attention *a, int64_t hidden_size)
+/* Where a value stands, or should. */
+static const cot_config *place(const cot_build *build, const char *key)
 {
+    const cot_config *node = cot_config_get(build->spec, key);
+    return node ? node : build->spec;
+}
+
+static cot_status check_heads(attention *a, const cot_build *build)
+{
+    const int64_t width = build->hidden_size;
     if (!a->num_kv_heads) a->num_kv_heads = a->num_heads;
-    if (!a->head_dim && hidden_size % a->num_heads)
-        return cot_fail(COT_INVALID, "hidden_size %lld is not divisible by num_heads %lld; set head_dim or change one of them", (long long)hidden_size,
-                        (long long)a->num_heads);
-    if (!a->head_dim) a->head_dim = hidden_size / a->num_heads;
+    if (!a->head_dim && width % a->num_heads)
+        return cot_config_fail(place(build, "num_heads"), "asks for %lld heads, expected a divisor of hidden_size, %lld; or set head_dim",
+                               (long long)a->num_heads, (long long)width);
+    if (!a->head_dim) a->head_dim = width / a->num_heads;
     if (a->num_heads % a->num_kv_heads)
-        return cot_fail(COT_INVALID, "num_heads %lld is not divisible by num_kv_heads %lld", (long long)a->num_heads, (long long)a->num_kv_heads);
-    if (a->head_dim % 2) return cot_fail(COT_INVALID, "head_dim is %lld, expected an even number", (long long)a->head_dim);
+        return cot_config_fail(place(build, "num_kv_heads"), "asks for %lld key heads, expected a divisor of num_heads, %lld",
+                               (long long)a->num_kv_heads, (long long)a->num_heads);
+    if (a->head_dim % 2)
+        return cot_config_fail(place(build, "head_dim"), "makes heads of %lld, expected an even width", (long long)a->head_dim);
     a->shape = (cot_attention_shape){.num_heads = (int32_t)a->num_heads, .num_kv_heads = (int32_t)a->num_kv_heads, .head_dim = (int32_t)a->head_dim,
                                      .rope_theta = a->rope_theta, .sliding_window = a->sliding_window};
     return COT_OK;
@@ -48,7 +59,7 @@ static cot_status check_heads(attention *a, int64_t hidden_size)
 static cot_status setup(cot_mixer *mixer, const cot_build *build)
 {
     attention *a = mixer->state;
-    COT_TRY(check_heads(a, build->hidden_size));
+    COT_TRY(check_heads(a, build));
     const int64_t q = a->num_heads * a->head_dim, kv = a->num_kv_heads * a->head_dim;
     COT_TRY(cot_build_weight(build, "qkv.weight", 0, q + 2 * kv, build->hidden_size, &a->qkv));
     a->qkv->spec.row_parts = 3;

@@ -30,8 +30,10 @@ cot_status cot_mixer_create(const cot_config *spec, const cot_build *build, cot_
     mixer->ops = ops;
     mixer->build = *build;
     mixer->build.prefix = NULL;
+    cot_build inner = *build;
+    inner.spec = spec;
     cot_status status = cot_options_apply(member->options, mixer->state, spec);
-    if (status == COT_OK) status = ops->setup(mixer, build);
+    if (status == COT_OK) status = ops->setup(mixer, &inner);
     if (status != COT_OK) {
         cot_mixer_destroy(mixer);
         return status;

@@ -2,11 +2,14 @@
 #ifndef COT_TENSOR_BUILD_H
 #define COT_TENSOR_BUILD_H
 
+#include <coterie/config.h>
+
 #include "tensor/params.h"
 
 typedef struct {
     cot_params   *params;
     const char   *prefix;       /* e.g. "layers.3.ffn"; names are prefix.name */
+    const cot_config *spec;     /* what the part was asked to be: where messages point to */
     int32_t       layer;
     int32_t       num_layers;
     int64_t       hidden_size;

@@ -4,12 +4,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/config_tree.h"
 #include "base/cpu.h"
 #include "base/fail.h"
 #include "base/memory.h"
 #include "base/options.h"
 #include "data/recipe_tokenizer.h"
+#include "objectives/objective.h"
 #include "training/optimizers/optimizer.h"
+#include "training/schedules/schedule.h"
 
 const cot_option cot_train_option_table[] = {
     COT_OPTION_DOUBLE(cot_train_options, tokens, 2e6, 1, 1e15, "tokens to train on (rounded up to whole steps)"),
@@ -56,8 +59,8 @@ static cot_status check_sections(const cot_config *recipe)
         const char *key = cot_config_key(recipe, i);
         if (!strcmp(key, "model") || !strcmp(key, "data") || !strcmp(key, "train")) continue;
         const char *near = cot_nearest(key, 3, section_at, NULL);
-        return cot_fail(COT_INVALID, "%s:%d: unknown key '%s'%s%s%s (keys: model, data, train)", cot_config_file(recipe),
-                        cot_config_line(cot_config_at(recipe, i)), key, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+        return cot_config_fail(cot_config_at(recipe, i), "is an unknown key%s%s%s (keys: model, data, train)", near ? "; did you mean '" : "",
+                               near ? near : "", near ? "'?" : "");
     }
     for (size_t i = 0; i < 3; i++)
         if (!cot_config_get(recipe, section_at(NULL, i)))
@@ -70,10 +73,10 @@ static cot_status take_train(cot_plan *plan)
     cot_train_options *o = &plan->train;
     const cot_config *section = cot_config_get(plan->recipe, "train");
     COT_TRY(cot_options_apply(cot_train_option_table, o, section));
-    if (!o->optimizer) return cot_fail(COT_INVALID, "%s:%d: train has no 'optimizer', expected e.g. {kind: adamw, lr: 1e-3}", cot_config_file(section), cot_config_line(section));
+    if (!o->optimizer) return cot_config_fail(section, "has no 'optimizer', expected e.g. {kind: adamw, lr: 1e-3}");
     if (o->batch % o->accumulation)
-        return cot_fail(COT_INVALID, "%s:%d: train.accumulation is %lld, expected a divisor of batch, %lld", cot_config_file(section), cot_config_line(section),
-                        (long long)o->accumulation, (long long)o->batch);
+        return cot_config_fail(cot_config_get(section, "accumulation"), "is %lld, expected a divisor of batch, %lld", (long long)o->accumulation,
+                               (long long)o->batch);
     plan->bf16 = o->precision == 2 || (o->precision == 0 && cot_cpu() >= COT_CPU_AVX512BF16);
     return COT_OK;
 }
@@ -84,8 +87,28 @@ static cot_status check_early(const cot_plan *plan)
     cot_model *model = NULL;
     COT_TRY(cot_model_create(cot_config_get(plan->recipe, "model"), 1, 1, &model));
     cot_model_destroy(model);
-    const cot_member *member;
-    return cot_family_find("optimizer", cot_optimizer_at, plan->train.optimizer, &member);
+    cot_schedule *schedule = NULL;
+    cot_objective *objective = NULL;
+    cot_status status = cot_schedule_create(plan->train.schedule, &schedule);
+    if (status == COT_OK) status = cot_objective_create(plan->train.objective, &objective);
+    if (status == COT_OK) status = cot_optimizer_check(plan->train.optimizer);
+    cot_schedule_destroy(schedule);
+    cot_objective_destroy(objective);
+    return status;
+}
+
+/* Is there a row to train on? */
+static cot_status check_length(const cot_plan *plan)
+{
+    const cot_config *data = cot_config_get(plan->recipe, "data"), *context = cot_config_get(data, "context");
+    const uint64_t tokens = cot_corpus_size(plan->corpus, COT_SPLIT_TRAIN, -1).tokens;
+    if (plan->tokenizer && tokens <= (uint64_t)plan->context)
+        return cot_config_fail(context ? context : data, "asks for rows of %lld tokens, but the corpus is too short: %llu tokens to train on, expected %lld or more",
+                               (long long)plan->context, (unsigned long long)tokens, (long long)plan->context + 1);
+    cot_batches *batches;
+    COT_TRY(cot_batches_create(plan->corpus, (uint64_t)plan->train.seed, plan->train.batch, &batches));
+    cot_batches_destroy(batches);
+    return COT_OK;
 }
 
 static cot_status take_data(cot_plan *plan, cot_prepare_progress progress, void *context)
@@ -97,9 +120,7 @@ static cot_status take_data(cot_plan *plan, cot_prepare_progress progress, void 
     COT_TRY(cot_corpus_create(data, plan->tokenizer, tell, &t, &plan->corpus));
     plan->context = cot_corpus_context(plan->corpus);
     const double per_step = (double)(plan->train.batch * plan->context);
-    cot_batches *batches;  /* are there enough tokens for a row? */
-    COT_TRY(cot_batches_create(plan->corpus, (uint64_t)plan->train.seed, plan->train.batch, &batches));
-    cot_batches_destroy(batches);
+    COT_TRY(check_length(plan));
     plan->steps = plan->train.steps ? plan->train.steps : (int64_t)ceil(plan->train.tokens / per_step);
     return COT_OK;
 }

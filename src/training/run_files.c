@@ -41,10 +41,12 @@ cot_status cot_run_folder_check(const char *folder)
 cot_status cot_run_start(cot_trainer *t)
 {
     char path[PATH], *yaml = NULL;
-    COT_TRY(cot_folder_make(t->folder));
     COT_TRY(cot_config_to_yaml(t->plan->recipe, &yaml));
+    const bool there = cot_folder_exists(t->folder);
+    cot_status status = cot_folder_make(t->folder);
     path_of(t, "recipe.yaml", path);
-    const cot_status status = cot_file_write(path, yaml, strlen(yaml));
+    if (status == COT_OK) status = cot_file_write(path, yaml, strlen(yaml));
+    if (status != COT_OK && !there) rmdir(t->folder);  /* an empty one helps nobody */
     free(yaml);
     return status;
 }

@@ -279,7 +279,7 @@ static void impossible_recipes_are_refused(void **state)
     static const struct {
         const char *change, *says;
     } cases[] = {
-        {"model.mixer={kind: attention, num_heads: 5}", "not divisible by num_heads 5"},
+        {"model.mixer={kind: attention, num_heads: 5}", "model.mixer.num_heads asks for 5 heads, expected a divisor of hidden_size, 24"},
         {"model.layers.0.ffn.router.top_k=9", "9"},
         {"model.layers.0.at=7", "expected a layer from 0 to 1"},
         {"model.hidden_sise=8", "did you mean 'hidden_size'"},
@@ -287,7 +287,11 @@ static void impossible_recipes_are_refused(void **state)
         {"train.batch=0", "from 1"},
         {"train.accumulation=3", "a divisor of batch, 8"},
         {"trane.steps=1", "did you mean 'train'"},
-        {"data.context=100000", "context"},
+        {"data.context=100000", "data.context asks for rows of 100000 tokens, but the corpus is too short"},
+        {"train.optimizer.lr=-1", "train.optimizer.lr is '-1', expected a number from 0"},
+        {"train.optimizer.groups=[{mtch: x}]", "did you mean 'match'"},
+        {"train.schedule.kind=cosin", "did you mean 'cosine'"},
+        {"train.objective={kind: next_tokn}", "did you mean 'next_token'"},
         {"data.path=/nonexistent/text", "/nonexistent/text"},
         {"model.ffn={kind: sparce}", "did you mean 'sparse'"},
         {"model.hidden_size=100000000000", "hidden_size"},

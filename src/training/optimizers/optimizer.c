@@ -31,6 +31,29 @@ const cot_option cot_optimizer_group_options[] = {
     COT_OPTION_END,
 };
 
+static cot_status check_groups(const cot_config *groups)
+{
+    for (size_t i = 0; i < cot_config_size(groups); i++) {
+        group g = {0};
+        COT_TRY(cot_options_apply(cot_optimizer_group_options, &g, cot_config_at(groups, i)));
+        cot_options_release(cot_optimizer_group_options, &g);
+    }
+    return COT_OK;
+}
+
+cot_status cot_optimizer_check(const cot_config *spec)
+{
+    const cot_member *member;
+    COT_TRY(cot_family_find("optimizer", cot_optimizer_at, spec, &member));
+    void *state = cot_calloc(((const cot_optimizer_ops *)member)->state_size);
+    if (!state) return cot_fail(COT_OUT_OF_MEMORY, "no memory for an optimizer");
+    cot_status status = cot_options_apply(member->options, state, spec);
+    if (status == COT_OK) status = check_groups(((const cot_optimizer_common *)state)->groups);
+    cot_options_release(member->options, state);
+    cot_free(state);
+    return status;
+}
+
 static cot_status apply_groups(const cot_config *groups, cot_slots *slots, bool *frozen)
 {
     for (size_t i = 0; i < cot_config_size(groups); i++) {

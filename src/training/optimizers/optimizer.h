@@ -57,6 +57,9 @@ const cot_member *cot_optimizer_at(size_t index);
 extern const cot_option cot_optimizer_group_options[];  /* an entry of an optimizer's `groups` list */
 
 /* Makes the optimizer that spec ({kind: adamw, lr: ...}) asks for, with zeroed slots for every trained parameter of the list. */
+/* Checks kind and options before any memory is taken. */
+cot_status cot_optimizer_check(const cot_config *spec);
+
 cot_status cot_optimizer_create(const cot_config *spec, cot_params *params, cot_optimizer **out);
 void       cot_optimizer_destroy(cot_optimizer *optimizer);  /* accepts NULL */
 /* Updates all parameters: lr = peak * lr_factor. Counts their versions up. */

@@ -167,7 +167,7 @@ static int print(const cli_args *args, const cot_evaluation *e, const yardstick 
     if (root && run) {
         char path[4096];
         snprintf(path, sizeof path, "%s/eval.json", run);
-        if (json_dump_file(root, path, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) != 0) fprintf(stderr, "coterie: %s cannot be written; `coterie plot` will miss it\n", path);
+        if (!write_json(root, path)) fprintf(stderr, "coterie: %s cannot be written; `coterie plot` will miss it\n", path);
     }
     if (cli_flag(args, "json")) return print_json(root);
     json_decref(root);
@@ -204,15 +204,17 @@ static bool show(void *context, uint64_t done, uint64_t total)
     return !cli_stop_requested();
 }
 
+/* Another text is read as the run's own was: what its recipe says about reading holds for it too. */
 static cot_status open_given(const char *path, things *t, progress *bar)
 {
-    cot_config *data;
-    char *assignment = malloc(strlen(path) + 32);
-    if (!assignment) return COT_OUT_OF_MEMORY;
+    static const char *const kept[] = {"cache_dir", "text_field", "invalid"};
+    cot_config *data = NULL;
     cot_status status = cot_config_parse("{valid_path: ''}", "--data", &data);
-    sprintf(assignment, "valid_path=\"%s\"", path);
-    if (status == COT_OK) status = cot_config_set(data, assignment);
-    free(assignment);
+    if (status == COT_OK) status = cot_config_set_text(data, "valid_path", path);
+    for (size_t i = 0; status == COT_OK && i < sizeof kept / sizeof *kept; i++) {
+        const char *text = t->recipe ? cot_config_text(cot_config_get(cot_config_get(t->recipe, "data"), kept[i])) : NULL;
+        if (text) status = cot_config_set_text(data, kept[i], text);
+    }
     if (status == COT_OK) status = cot_corpus_create(data, t->tokenizer, show, bar, &t->given);
     cot_config_destroy(data);
     return status;
@@ -225,8 +227,12 @@ static int evaluate(const cli_args *args, things *t, const char *run)
     cot_evaluation *e;
     const char *given = cli_text(args, "data");
     progress_start(&bar, "scoring", "tokens", 0, 0);
-    if (t->recipe && (!given || !cli_flag(args, "no-yardstick"))) CLI_TRY(cot_corpus_create(cot_config_get(t->recipe, "data"), t->tokenizer, show, &bar, &t->corpus));
     if (given) CLI_TRY(open_given(given, t, &bar));
+    if (t->recipe && (!given || !cli_flag(args, "no-yardstick"))) {
+        const cot_status status = cot_corpus_create(cot_config_get(t->recipe, "data"), t->tokenizer, show, &bar, &t->corpus);
+        if (status != COT_OK && !given) return cli_failed();
+        if (status != COT_OK) fprintf(stderr, "coterie: no yardstick: %s\n", cot_last_error());
+    }
     const cot_corpus *corpus = t->given ? t->given : t->corpus;
     if (!corpus) return cli_fail("%s has no recipe.yaml that names its corpus: say what to score with --data PATH", cli_positional(args, 0));
     const cot_split split = !t->given && strcmp(cli_text(args, "split"), "train") == 0 ? COT_SPLIT_TRAIN : COT_SPLIT_VALID;

@@ -9,6 +9,8 @@
 #include "print_json.h"
 #include "terminal.h"
 
+enum { MAX_STOPS = 64 };
+
 static const cli_option options[] = {
     {.name = "max-tokens", .letter = 'n', .kind = CLI_INT, .value = "N", .fallback = "200", .min = 1, .max = 1e9, .help = "tokens to generate at most"},
     {.name = "temperature", .letter = 't', .kind = CLI_NUMBER, .value = "T", .fallback = "0.8", .min = 0, .max = 100, .help = "0: always the most probable token"},
@@ -91,11 +93,11 @@ static int generate(const cli_args *args, cot_model *model, const cot_tokenizer 
 {
     listener l = {.explain = cli_flag(args, "explain"), .colour = terminal_has_colour(stdout)};
     const int64_t layer = cli_int(args, "layer") >= 0 ? cli_int(args, "layer") : last_sparse_layer(model);
-    const char *stops[16];
+    const char *stops[MAX_STOPS];
     cot_generate_options o = {.max_tokens = cli_int(args, "max-tokens"), .stop = stops, .bf16 = strcmp(cli_text(args, "precision"), "bf16") == 0, .layer = layer};
     o.sampling = (cot_sampling){.temperature = cli_number(args, "temperature"), .top_k = cli_int(args, "top-k"), .top_p = cli_number(args, "top-p"),
                                 .min_p = cli_number(args, "min-p"), .repetition_penalty = cli_number(args, "repetition-penalty"), .seed = (uint64_t)cli_int(args, "seed")};
-    for (size_t i = 0; i < cli_count(args, "stop") && o.stop_count < 16; i++) stops[o.stop_count++] = cli_text_at(args, "stop", i);
+    for (size_t i = 0; i < cli_count(args, "stop"); i++) stops[o.stop_count++] = cli_text_at(args, "stop", i);
     if (l.explain && (layer >= cot_model_describe(model, 0).num_layers || !cot_model_layer_experts(model, layer)))
         return cli_fail("layer %lld has no experts to explain", (long long)layer);
     cot_generated done;
@@ -116,6 +118,7 @@ static int run(const cli_args *args)
     cot_tokenizer *tokenizer = NULL;
     size_t length;
     int code = CLI_OK;
+    if (cli_count(args, "stop") > MAX_STOPS) return cli_misuse(args, "--stop is given %zu times, expected at most %d", cli_count(args, "stop"), MAX_STOPS);
     cli_watch_stop();
     if (cot_model_load(cli_positional(args, 0), &model, &tokenizer) != COT_OK) return cli_failed();
     char *prompt = read_prompt(cli_positional(args, 1), &length);

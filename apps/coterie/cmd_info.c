@@ -83,8 +83,9 @@ static int print_as_text(const cli_args *args, const cot_model *model, const cot
     print_layers(model, i->num_layers);
     printf("parameters    %s in all, %s active for a token\n", total, active);
     printf("FLOPs         %s forward, %s training, per token at a context of %lld\n", forward, training, (long long)i->context);
-    printf("memory        %.1f MB serving (f32 and one context), %.1f MB training (without activations)\n", (double)i->bytes_serving / 1e6,
-           (double)i->bytes_training / 1e6);
+    format_count((double)i->bytes_serving, forward, sizeof forward);
+    format_count((double)i->bytes_training, training, sizeof training);
+    printf("memory        %sB serving (f32 and one context), %sB training (without activations)\n", forward, training);
     if (!cli_flag(args, "parameters")) return CLI_OK;
     const char *name;
     int rank;

@@ -54,12 +54,13 @@ static void print_plan(const cot_plan *plan, FILE *stream)
 {
     const cot_plan_info info = cot_plan_describe(plan);
     const cot_model_info model = cot_model_describe(cot_plan_model(plan), info.context);
-    char total[16], active[16], tokens[16], time[32], flops[16], train[16], layer[256];
+    char total[16], active[16], tokens[16], time[32], flops[16], train[16], bytes[16], layer[256];
     format_count((double)model.parameters_total, total, sizeof total);
     format_count((double)model.parameters_active, active, sizeof active);
     format_count((double)info.tokens, tokens, sizeof tokens);
     format_count((double)info.train_tokens, train, sizeof train);
     format_count(info.flops_per_token, flops, sizeof flops);
+    format_count((double)info.bytes, bytes, sizeof bytes);
     format_duration(expected_seconds(&info), time, sizeof time);
     fprintf(stream, "model      %s parameters, %s active for a token; %lld layers of width %lld, %lld symbols\n", total, active, (long long)model.num_layers,
             (long long)model.hidden_size, (long long)model.vocab_size);
@@ -69,7 +70,7 @@ static void print_plan(const cot_plan *plan, FILE *stream)
             (long long)info.valid_tokens);
     fprintf(stream, "training   %s tokens in %lld steps of %lld rows of %lld; %s, %s, products in %s, seed %llu\n", tokens, (long long)info.steps,
             (long long)info.rows, (long long)info.context, info.optimizer, info.schedule, info.precision, (unsigned long long)info.seed);
-    fprintf(stream, "cost       %s FLOPs a token, %.2g in all; about %.2f GB of memory\n", flops, info.flops, (double)info.bytes / 1e9);
+    fprintf(stream, "cost       %s FLOPs a token, %.2g in all; about %sB of memory\n", flops, info.flops, bytes);
     fprintf(stream, "expected   %s on this machine\n", time);
 }
 
@@ -171,9 +172,9 @@ static int start(const cli_args *args, preparing *p)
     char folder[4096];
     if (cli_text(args, "out")) snprintf(folder, sizeof folder, "%s", cli_text(args, "out"));
     else choose_folder(name, folder, sizeof folder);
-    if (!cli_quiet()) print_plan(plan, stderr);
     cot_trainer *trainer;
     CLI_TRY(cot_trainer_create(plan, folder, &trainer));
+    if (!cli_quiet()) print_plan(cot_trainer_plan(trainer), stderr);
     const int code = train(trainer);
     cot_trainer_destroy(trainer);
     return code;

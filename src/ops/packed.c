@@ -40,7 +40,8 @@ static void make_panels(const cot_matmul *shape, const cot_tensor *w, packed *p)
     const size_t panel_bytes = (size_t)(length * COT_PANEL) * cot_dtype_size(cot_mode_act(p->mode));
 #pragma omp parallel for num_threads(cot_threads()) schedule(static)
     for (int64_t i = 0; i < shape->groups * each; i++) {
-        const int64_t g = i / each, n0 = i % each * COT_PANEL, n = shape->out - n0 < COT_PANEL ? shape->out - n0 : COT_PANEL;
+        const int64_t g = i / each, n0 = i % each * COT_PANEL,
+                      n = shape->out - n0 < COT_PANEL ? shape->out - n0 : COT_PANEL;
         pack->panels_transposed(&source, g * shape->out + n0, 0, (int)shape->in, (int)length, n,
                                 (char *)p->panels + (size_t)i * panel_bytes);
     }
@@ -58,7 +59,8 @@ static const packed *refresh(cot_mode mode, const cot_matmul *shape, const cot_t
     }
     if (!p) {
         const size_t rows = (size_t)(shape->groups * ((shape->out + COT_PANEL - 1) / COT_PANEL) * COT_PANEL);
-        param->packed = p = packed_create(mode, rows * (size_t)panel_length(shape) * cot_dtype_size(cot_mode_act(mode)));
+        param->packed = p =
+            packed_create(mode, rows * (size_t)panel_length(shape) * cot_dtype_size(cot_mode_act(mode)));
         param->packed_free = packed_free;
         if (!p) return NULL;
     }
@@ -70,7 +72,8 @@ static const packed *refresh(cot_mode mode, const cot_matmul *shape, const cot_t
 const void *cot_packed_panels(cot_tape *tape, const cot_matmul *shape, cot_tensor *w)
 {
     static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
-    if (!w->param || cot_tape_recording(tape) || shape->rows > FEW_ROWS * shape->groups || shape->rows == 0) return NULL;
+    if (!w->param || cot_tape_recording(tape) || shape->rows > FEW_ROWS * shape->groups || shape->rows == 0)
+        return NULL;
     pthread_mutex_lock(&one_at_a_time);
     const packed *p = refresh(cot_tape_mode(tape), shape, w);
     pthread_mutex_unlock(&one_at_a_time);

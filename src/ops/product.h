@@ -1,8 +1,9 @@
-/* The loops around tiles that the three products of matmul.h share: c = a b in groups, a in rows of blocks, b in panels of 64 columns.
+/* The loops around tiles that the three products of matmul.h share: c = a b in groups, a in rows of blocks, b in
+ * panels of 64 columns.
  *
- * A task is a range of rows and columns of one group's c. It brings its part of b into panels that stay in the second-level cache,
- * and takes a's rows by blocks past them. Blocks, panels and pieces of k have fixed borders, so an element of c is summed in the
- * same order whoever does it; only the cut into tasks knows the number of threads. */
+ * A task is a range of rows and columns of one group's c. It brings its part of b into panels that stay in the
+ * second-level cache, and takes a's rows by blocks past them. Blocks, panels and pieces of k have fixed borders, so
+ * an element of c is summed in the same order whoever does it; only the cut into tasks knows the number of threads. */
 #ifndef COT_OPS_PRODUCT_H
 #define COT_OPS_PRODUCT_H
 

@@ -1,5 +1,5 @@
-/* The expert pool: f64 against loops over assignments and against finite differences in every input, f32 and bf16 against f64, drops,
- * expert dropout, 1 and 2 threads. Run under every COTERIE_CPU. */
+/* The expert pool: f64 against loops over assignments and against finite differences in every input, f32 and bf16
+ * against f64, drops, expert dropout, 1 and 2 threads. Run under every COTERIE_CPU. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,8 +29,11 @@ static routing routing_make(void)
 {
     routing r = {.kept = 0};
     for (int a = 0; a < A; a++) {
-        r.token[a] = (int32_t)(a < 4 ? 0 : a < 10 ? 1 + (a - 4) / 3 : (a - 10) / 2 + 3);  /* token T - 1 and others beyond have none */
-        r.expert[a] = (int32_t)cot_rng_below(key, (uint64_t)a + 1000, E - 1) + (cot_rng_uniform(key, (uint64_t)a + 2000) < 0.5);
+        r.token[a] = (int32_t)(a < 4    ? 0
+                               : a < 10 ? 1 + (a - 4) / 3
+                                        : (a - 10) / 2 + 3); /* token T - 1 and others beyond have none */
+        r.expert[a] =
+            (int32_t)cot_rng_below(key, (uint64_t)a + 1000, E - 1) + (cot_rng_uniform(key, (uint64_t)a + 2000) < 0.5);
         if (r.expert[a] == 2) r.expert[a] = 3;
         r.row_of[a] = -1;
     }
@@ -64,13 +67,18 @@ static numbers *numbers_make(void)
     return n;
 }
 
-static double weight_of(int64_t i) { return 2 * cot_rng_uniform(key, (uint64_t)i + 900000) - 1; }  /* the loss is sum of weight * y */
+static double weight_of(int64_t i)
+{
+    return 2 * cot_rng_uniform(key, (uint64_t)i + 900000) - 1;
+} /* the loss is sum of weight * y */
 
 static cot_dtype type_of(cot_mode mode, int input) { return input == X ? cot_mode_act(mode) : cot_mode_real(mode); }
 
 static double get(cot_dtype type, const void *data, int64_t i)
 {
-    return type == COT_F64 ? ((const double *)data)[i] : type == COT_F32 ? (double)((const float *)data)[i] : (double)cot_bf16_to_f32(((const cot_bf16 *)data)[i]);
+    return type == COT_F64   ? ((const double *)data)[i]
+           : type == COT_F32 ? (double)((const float *)data)[i]
+                             : (double)cot_bf16_to_f32(((const cot_bf16 *)data)[i]);
 }
 
 static void set(cot_dtype type, void *data, int64_t i, double value)
@@ -117,8 +125,16 @@ static void run(cot_mode mode, const routing *r, numbers *n, double dropout, boo
         in[i] = cot_tape_tensor(tape, type_of(mode, i), ranks[i], shapes[i], true);
         for (int64_t j = 0; j < counts[i]; j++) set(in[i]->dtype, in[i]->data, j, n->in[i][j]);
     }
-    const cot_expert_rows rows = {.tokens = T, .experts = E, .assignments = A, .kept = r->kept, .offset = r->offset, .order = r->order,
-                                  .row_token = r->row_token, .row_of = r->row_of, .token = r->token, .gate = in[GATE]};
+    const cot_expert_rows rows = {.tokens = T,
+                                  .experts = E,
+                                  .assignments = A,
+                                  .kept = r->kept,
+                                  .offset = r->offset,
+                                  .order = r->order,
+                                  .row_token = r->row_token,
+                                  .row_of = r->row_of,
+                                  .token = r->token,
+                                  .gate = in[GATE]};
     cot_tensor *y = cot_experts_ffn(tape, in[X], &rows, in[UP], in[DOWN], dropout, 3, in[RESIDUAL]);
     for (int64_t j = 0; j < T * D; j++) n->y[j] = get(y->dtype, y->data, j);
     cot_tensor *loss = weigh(tape, y);
@@ -137,7 +153,8 @@ static void naive(const routing *r, numbers *n)
     memcpy(n->y, n->in[RESIDUAL], sizeof n->y);
     for (int a = 0; a < A; a++) {
         if (r->row_of[a] < 0) continue;
-        const double *x = n->in[X] + r->token[a] * D, *up = n->in[UP] + r->expert[a] * 2 * F * D, *down = n->in[DOWN] + r->expert[a] * D * F;
+        const double *x = n->in[X] + r->token[a] * D, *up = n->in[UP] + r->expert[a] * 2 * F * D,
+                     *down = n->in[DOWN] + r->expert[a] * D * F;
         double h[F];
         for (int f = 0; f < F; f++) {
             double g = 0, u = 0;
@@ -163,7 +180,8 @@ static void near(const char *what, const double *got, const double *want, int64_
 {
     const double tolerance = relative * largest(want, count);
     for (int64_t i = 0; i < count; i++)
-        if (!(fabs(got[i] - want[i]) <= tolerance)) fail_msg("%s[%lld] is %.12g, expected %.12g within %.3g", what, (long long)i, got[i], want[i], tolerance);
+        if (!(fabs(got[i] - want[i]) <= tolerance))
+            fail_msg("%s[%lld] is %.12g, expected %.12g within %.3g", what, (long long)i, got[i], want[i], tolerance);
 }
 
 /* Some 30 roundings on the longest path of sums, so 1e-13 of the largest value is generous in f64. */
@@ -179,7 +197,8 @@ static void matches_loops(void **state)
     cot_free(want);
 }
 
-/* Central differences of step 1e-5: the error is of third derivatives, some 1e-10, and of rounding, 1e-16 * |loss| / 1e-5. */
+/* Central differences of step 1e-5: the error is of third derivatives, some 1e-10, and of rounding, 1e-16 * |loss| /
+ * 1e-5. */
 static void finite_differences(double dropout)
 {
     static const char *const names[INPUTS] = {"dx", "dgate", "dgate_up", "ddown", "dresidual"};
@@ -252,11 +271,20 @@ static void bad_shapes(void **state)
     cot_tape *tape = NULL;
     assert_int_equal(cot_tape_create(COT_MODE_F32, &tape), COT_OK);
     cot_tape_reset(tape, false, false, 0, 0);
-    cot_tensor *x = cot_tape_matrix(tape, COT_F32, T, D + 1, false), *gate = cot_tape_tensor(tape, COT_F32, 1, (const int64_t[]){A}, false);
+    cot_tensor *x = cot_tape_matrix(tape, COT_F32, T, D + 1, false),
+               *gate = cot_tape_tensor(tape, COT_F32, 1, (const int64_t[]){A}, false);
     cot_tensor *up = cot_tape_tensor(tape, COT_F32, 3, (const int64_t[]){E, 2 * F, D}, false);
     cot_tensor *down = cot_tape_tensor(tape, COT_F32, 3, (const int64_t[]){E, D, F}, false);
-    const cot_expert_rows rows = {.tokens = T, .experts = E, .assignments = A, .kept = r.kept, .offset = r.offset, .order = r.order,
-                                  .row_token = r.row_token, .row_of = r.row_of, .token = r.token, .gate = gate};
+    const cot_expert_rows rows = {.tokens = T,
+                                  .experts = E,
+                                  .assignments = A,
+                                  .kept = r.kept,
+                                  .offset = r.offset,
+                                  .order = r.order,
+                                  .row_token = r.row_token,
+                                  .row_of = r.row_of,
+                                  .token = r.token,
+                                  .gate = gate};
     cot_experts_ffn(tape, x, &rows, up, down, 0, 0, NULL);
     assert_int_equal(cot_tape_status(tape), COT_SHAPE_MISMATCH);
     cot_tape_destroy(tape);

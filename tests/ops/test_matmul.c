@@ -1,5 +1,5 @@
-/* The three products against plain loops: every mode, ragged groups, gathered rows, act and real operands, accumulation, 1 and 2
- * threads. Run under every COTERIE_CPU. */
+/* The three products against plain loops: every mode, ragged groups, gathered rows, act and real operands,
+ * accumulation, 1 and 2 threads. Run under every COTERIE_CPU. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +20,9 @@ static const cot_rng_key key = {.seed = 11, .stream = COT_RNG_TEST};
 
 static double get(cot_dtype type, const void *data, int64_t i)
 {
-    return type == COT_F64 ? ((const double *)data)[i] : type == COT_F32 ? (double)((const float *)data)[i] : (double)cot_bf16_to_f32(((const cot_bf16 *)data)[i]);
+    return type == COT_F64   ? ((const double *)data)[i]
+           : type == COT_F32 ? (double)((const float *)data)[i]
+                             : (double)cot_bf16_to_f32(((const cot_bf16 *)data)[i]);
 }
 
 static void set(cot_dtype type, void *data, int64_t i, double value)
@@ -59,7 +61,10 @@ static arrays arrays_create(const product_case *c)
 {
     const cot_matmul *s = &c->shape;
     const cot_dtype real = cot_mode_real(c->mode), act = cot_mode_act(c->mode);
-    arrays a = {.x_count = (s->x_rows ? TOKENS : s->rows) * s->in, .y_count = s->rows * s->out, .w_count = s->groups * s->out * s->in, .dx_count = s->rows * s->in};
+    arrays            a = {.x_count = (s->x_rows ? TOKENS : s->rows) * s->in,
+                           .y_count = s->rows * s->out,
+                           .w_count = s->groups * s->out * s->in,
+                           .dx_count = s->rows * s->in};
     a.x = uniform(act, a.x_count, 0);
     a.w = uniform(real, a.w_count, 1 << 24);
     a.dy = uniform(c->y_type, (s->y_rows ? TOKENS : s->rows) * s->out, 2 << 24);
@@ -98,15 +103,17 @@ static double operand(const product_case *c, cot_dtype type, const void *data, i
     return c->mode == COT_MODE_BF16 ? (double)cot_bf16_to_f32(cot_f32_to_bf16((float)value)) : value;
 }
 
-/* Sums of `terms` products of numbers below 1, plus what was there: terms + 2 roundings of at most terms + 1, half an epsilon each; a bf16
- * result is rounded once more, twice where it is added to. */
-static void near(const product_case *c, const char *what, cot_dtype type, const void *got, int64_t i, double want, int64_t terms)
+/* Sums of `terms` products of numbers below 1, plus what was there: terms + 2 roundings of at most terms + 1, half an
+ * epsilon each; a bf16 result is rounded once more, twice where it is added to. */
+static void near(const product_case *c, const char *what, cot_dtype type, const void *got, int64_t i, double want,
+                 int64_t terms)
 {
     const double epsilon = c->mode == COT_MODE_F64 ? DBL_EPSILON : FLT_EPSILON, sum = (double)terms + 1;
     const double tolerance = (sum + 1) * 0.5 * epsilon * sum + (type == COT_BF16 ? (fabs(want) + 1) / 128 : 0);
     if (!(fabs(get(type, got, i) - want) <= tolerance))
-        fail_msg("%s, mode %d, %lld rows, %lld to %lld, %lld groups%s: [%lld] is %.9g, expected %.9g", what, c->mode, (long long)c->shape.rows, (long long)c->shape.in,
-                 (long long)c->shape.out, (long long)c->shape.groups, c->accumulate ? ", added" : "", (long long)i, get(type, got, i), want);
+        fail_msg("%s, mode %d, %lld rows, %lld to %lld, %lld groups%s: [%lld] is %.9g, expected %.9g", what, c->mode,
+                 (long long)c->shape.rows, (long long)c->shape.in, (long long)c->shape.out, (long long)c->shape.groups,
+                 c->accumulate ? ", added" : "", (long long)i, get(type, got, i), want);
 }
 
 static int64_t group_of(const cot_matmul *s, int64_t row)
@@ -134,13 +141,15 @@ static void check_rows(const product_case *c, const arrays *a)
     for (int64_t e = 0; e < a->y_count; e += stride_of(a->y_count, s->in)) {
         const int64_t r = e / s->out, o = e % s->out, g = group_of(s, r);
         double want = c->accumulate ? get(c->y_type, a->y_before, e) : 0;
-        for (int64_t i = 0; i < s->in; i++) want += operand(c, act, a->x, x_at(s, r, i)) * operand(c, real, a->w, w_at(s, g, o, i));
+        for (int64_t i = 0; i < s->in; i++)
+            want += operand(c, act, a->x, x_at(s, r, i)) * operand(c, real, a->w, w_at(s, g, o, i));
         near(c, "y", c->y_type, a->y, e, want, s->in);
     }
     for (int64_t e = 0; e < a->dx_count; e += stride_of(a->dx_count, s->out)) {
         const int64_t r = e / s->in, i = e % s->in, g = group_of(s, r);
         double want = c->accumulate ? get(c->dx_type, a->dx_before, e) : 0;
-        for (int64_t o = 0; o < s->out; o++) want += operand(c, c->y_type, a->dy, dy_at(s, r, o)) * operand(c, real, a->w, w_at(s, g, o, i));
+        for (int64_t o = 0; o < s->out; o++)
+            want += operand(c, c->y_type, a->dy, dy_at(s, r, o)) * operand(c, real, a->w, w_at(s, g, o, i));
         near(c, "dx", c->dx_type, a->dx, e, want, s->out);
     }
 }
@@ -153,7 +162,8 @@ static void check_weights(const product_case *c, const arrays *a)
         const int64_t g = e / (s->out * s->in), o = e / s->in % s->out, i = e % s->in;
         const int64_t from = s->offset ? s->offset[g] : 0, to = s->offset ? s->offset[g + 1] : s->rows;
         double want = c->accumulate ? get(real, a->dw_before, e) : 0;
-        for (int64_t r = from; r < to; r++) want += operand(c, c->y_type, a->dy, dy_at(s, r, o)) * operand(c, act, a->x, x_at(s, r, i));
+        for (int64_t r = from; r < to; r++)
+            want += operand(c, c->y_type, a->dy, dy_at(s, r, o)) * operand(c, act, a->x, x_at(s, r, i));
         near(c, "dW", real, a->dw, e, want, to - from);
     }
 }
@@ -180,13 +190,15 @@ static void check_types(cot_mode mode, cot_matmul shape)
     const cot_dtype types[] = {cot_mode_act(mode), cot_mode_real(mode)};
     for (int i = 0; i < (mode == COT_MODE_BF16 ? 2 : 1); i++)
         for (int accumulate = 0; accumulate < 2; accumulate++)
-            check((product_case){.mode = mode, .shape = shape, .y_type = types[i], .dx_type = types[1 - i], .accumulate = accumulate});
+            check((product_case){
+                .mode = mode, .shape = shape, .y_type = types[i], .dx_type = types[1 - i], .accumulate = accumulate});
 }
 
 static void dense(cot_mode mode)
 {
-    static const int64_t shapes[][3] = {{1, 1, 1},    {1, 64, 64},  {3, 5, 7},     {32, 64, 64},  {33, 65, 65},  {64, 344, 128},
-                                        {70, 17, 129}, {37, 128, 65}, {130, 66, 200}, {9, 1030, 70}, {17, 70, 1090}, {1100, 24, 40}};
+    static const int64_t shapes[][3] = {{1, 1, 1},      {1, 64, 64},    {3, 5, 7},      {32, 64, 64},
+                                        {33, 65, 65},   {64, 344, 128}, {70, 17, 129},  {37, 128, 65},
+                                        {130, 66, 200}, {9, 1030, 70},  {17, 70, 1090}, {1100, 24, 40}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         check_types(mode, (cot_matmul){.rows = shapes[i][0], .in = shapes[i][1], .out = shapes[i][2], .groups = 1});
 }
@@ -199,8 +211,13 @@ static void grouped(cot_mode mode)
     for (int i = 0; i < 150; i++) rows[i] = (int32_t)cot_rng_below(key, (uint64_t)i, TOKENS);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int gathered = 0; gathered < 2; gathered++)
-            check_types(mode, (cot_matmul){.rows = 150, .in = sizes[i][0], .out = sizes[i][1], .groups = 9, .offset = offset,
-                                           .x_rows = gathered ? rows : NULL, .y_rows = gathered ? rows : NULL});
+            check_types(mode, (cot_matmul){.rows = 150,
+                                           .in = sizes[i][0],
+                                           .out = sizes[i][1],
+                                           .groups = 9,
+                                           .offset = offset,
+                                           .x_rows = gathered ? rows : NULL,
+                                           .y_rows = gathered ? rows : NULL});
 }
 
 /* Groups on both sides of the longest piece of k. */
@@ -258,12 +275,19 @@ static void kept_panels(void **state)
 
 static void f64(void **state) { (void)state; dense(COT_MODE_F64); grouped(COT_MODE_F64); long_groups(COT_MODE_F64); }
 static void f32(void **state) { (void)state; dense(COT_MODE_F32); grouped(COT_MODE_F32); long_groups(COT_MODE_F32); }
-static void bf16(void **state) { (void)state; dense(COT_MODE_BF16); grouped(COT_MODE_BF16); long_groups(COT_MODE_BF16); }
+static void bf16(void **state)
+{
+    (void)state;
+    dense(COT_MODE_BF16);
+    grouped(COT_MODE_BF16);
+    long_groups(COT_MODE_BF16);
+}
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(f64), cmocka_unit_test(f32), cmocka_unit_test(bf16), cmocka_unit_test(no_rows), cmocka_unit_test(kept_panels),
+        cmocka_unit_test(f64),     cmocka_unit_test(f32),         cmocka_unit_test(bf16),
+        cmocka_unit_test(no_rows), cmocka_unit_test(kept_panels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Included once per mode; see kernels.h. Some columns at a time, so that their sums stay in registers while the assignments pass. */
+/* Included once per mode; see kernels.h. Some columns at a time, so that their sums stay in registers while the
+ * assignments pass. */
 #include "kernels/combine/combine.h"
 
 #ifndef COT_COMBINE_COLUMNS
@@ -12,10 +13,13 @@ static inline void K(add_row)(const act *restrict row, real weight, int64_t n, r
     for (int64_t i = 0; i < n; i++) sum[i] += weight * LOAD(row[i]);
 }
 
-static inline int64_t K(width)(int64_t i0, int64_t d) { return d - i0 < COT_COMBINE_COLUMNS ? d - i0 : COT_COMBINE_COLUMNS; }
+static inline int64_t K(width)(int64_t i0, int64_t d)
+{
+    return d - i0 < COT_COMBINE_COLUMNS ? d - i0 : COT_COMBINE_COLUMNS;
+}
 
-static void K(weighted)(int64_t t0, int64_t t1, int64_t d, const int64_t *first, const int32_t *row_of, const void *gate, const void *rows,
-                        const void *base, void *out)
+static void K(weighted)(int64_t t0, int64_t t1, int64_t d, const int64_t *first, const int32_t *row_of,
+                        const void *gate, const void *rows, const void *base, void *out)
 {
     for (int64_t t = t0; t < t1; t++)
         for (int64_t i0 = 0; i0 < d; i0 += COT_COMBINE_COLUMNS) {
@@ -28,7 +32,8 @@ static void K(weighted)(int64_t t0, int64_t t1, int64_t d, const int64_t *first,
         }
 }
 
-static void K(sum)(int64_t t0, int64_t t1, int64_t d, const int64_t *first, const int32_t *row_of, const void *rows, void *out_, bool accumulate)
+static void K(sum)(int64_t t0, int64_t t1, int64_t d, const int64_t *first, const int32_t *row_of, const void *rows,
+                   void *out_, bool accumulate)
 {
     for (int64_t t = t0; t < t1; t++)
         for (int64_t i0 = 0; i0 < d; i0 += COT_COMBINE_COLUMNS) {
@@ -48,7 +53,8 @@ static void K(to_rows)(int64_t r0, int64_t r1, const int32_t *order, const void 
     for (int64_t r = r0; r < r1; r++) ((real *)by_row)[r] = ((const real *)by_assignment)[order[r]];
 }
 
-static void K(from_rows)(int64_t a0, int64_t a1, const int32_t *row_of, const void *by_row, void *by_assignment_, bool accumulate)
+static void K(from_rows)(int64_t a0, int64_t a1, const int32_t *row_of, const void *by_row, void *by_assignment_,
+                         bool accumulate)
 {
     real *by_assignment = by_assignment_;
     for (int64_t a = a0; a < a1; a++) {

@@ -1,7 +1,8 @@
 /* The most multiply-adds that a processor can do: loops over registers alone, and reads and gathers of memory.
  *
- * peak_f32, peak_bf16: `rounds` rounds of independent multiply-adds; returns the FLOPs done (a multiply-add counts two). bf16 is NULL where the
- * processor has no such instruction. read: the sum of `count` floats, so that no read can be left out. */
+ * peak_f32, peak_bf16: `rounds` rounds of independent multiply-adds; returns the FLOPs done (a multiply-add counts
+ * two). bf16 is NULL where the processor has no such instruction. read: the sum of `count` floats, so that no read
+ * can be left out. */
 #ifndef COT_KERNELS_PEAK_H
 #define COT_KERNELS_PEAK_H
 

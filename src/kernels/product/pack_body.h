@@ -1,5 +1,5 @@
-/* Included once per mode; see kernels.h. In bf16, a pair along k is a 32-bit word with the even element low: pairs are made row by
- * row and then move as words. */
+/* Included once per mode; see kernels.h. In bf16, a pair along k is a 32-bit word with the even element low: pairs
+ * are made row by row and then move as words. */
 #include "kernels/product/pack.h"
 
 #if COT_ISA_LEVEL >= 2
@@ -11,7 +11,8 @@
 
 #ifndef COT_PACK_ONCE
 #define COT_PACK_ONCE
-#define ROW(type, source, r) ((const type *)(source)->data + ((source)->rows ? (int64_t)(source)->rows[r] : (r)) * (source)->ld)
+#define ROW(type, source, r) \
+    ((const type *)(source)->data + ((source)->rows ? (int64_t)(source)->rows[r] : (r)) * (source)->ld)
 typedef uint32_t __attribute__((may_alias)) word32;
 typedef uint64_t __attribute__((may_alias)) word64;
 enum { SIDE = 16 };  /* transposition goes by squares of 16 x 16 */
@@ -25,7 +26,8 @@ static inline int smaller(int a, int64_t b) { return a < b ? a : (int)b; }
 #endif
 
 /* to(p, j) = from[j][p] for j < rows, p < columns; from's rows are contiguous in `from_ld` words */
-static inline void K(transpose)(const word *restrict from, size_t from_ld, int rows, int columns, word *restrict to, size_t to_ld)
+static inline void K(transpose)(const word *restrict from, size_t from_ld, int rows, int columns, word *restrict to,
+                                size_t to_ld)
 {
 #if COT_ISA_LEVEL >= 2
     if (rows == SIDE && columns == SIDE) {
@@ -52,7 +54,8 @@ static inline void K(pairs_real)(const float *restrict low, const float *restric
         for (; j < n; j++) words[j] = STORE(low[j]);
 }
 
-static inline void K(pairs_act)(const cot_bf16 *restrict low, const cot_bf16 *restrict high, int n, word *restrict words)
+static inline void K(pairs_act)(const cot_bf16 *restrict low, const cot_bf16 *restrict high, int n,
+                                word *restrict words)
 {
     if (high)
         for (int j = 0; j < n; j++) words[j] = (uint32_t)low[j] | (uint32_t)high[j] << 16;
@@ -101,10 +104,13 @@ static void K(strip)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, in
     }
 }
 
-static void K(panels_transposed)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int64_t n, void *panels)
+static void K(panels_transposed)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int64_t n,
+                                 void *panels)
 {
-    for (int64_t j = 0; j < n; j += SIDE)
-        K(strip)(s, r0 + j, c0, k, padded, smaller(SIDE, n - j), (word *)panels + j / COT_PANEL * COT_PANEL * (padded / 2) + j % COT_PANEL);
+    for (int64_t j = 0; j < n; j += SIDE) {
+        word *to = (word *)panels + j / COT_PANEL * COT_PANEL * (padded / 2) + j % COT_PANEL;
+        K(strip)(s, r0 + j, c0, k, padded, smaller(SIDE, n - j), to);
+    }
 }
 
 static void K(block)(const cot_pack_source *s, int64_t r0, int64_t c0, int m, int k, int padded, int ld, void *block)
@@ -131,13 +137,15 @@ static void K(panels)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, i
     }
 }
 
-static void K(panels_transposed)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int64_t n, void *panels)
+static void K(panels_transposed)(const cot_pack_source *s, int64_t r0, int64_t c0, int k, int padded, int64_t n,
+                                 void *panels)
 {
     for (int64_t j = 0; j < n; j += SIDE) {
         word *to = (word *)panels + j / COT_PANEL * COT_PANEL * padded + j % COT_PANEL;
         const int rows = smaller(SIDE, n - j);
         for (int p = 0; p < k; p += SIDE)
-            K(transpose)(ROW(word, s, r0 + j) + c0 + p, (size_t)s->ld, rows, smaller(SIDE, k - p), to + (size_t)p * COT_PANEL, COT_PANEL);
+            K(transpose)(ROW(word, s, r0 + j) + c0 + p, (size_t)s->ld, rows, smaller(SIDE, k - p),
+                         to + (size_t)p * COT_PANEL, COT_PANEL);
         for (int p = k; p < padded; p++) memset(to + (size_t)p * COT_PANEL, 0, (size_t)rows * sizeof *to);
     }
 }

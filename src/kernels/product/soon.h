@@ -1,5 +1,5 @@
-/* Rows of a matrix that will be needed soon, asked for one cache line at a time. Processors drop prefetches that come in bursts (a
- * Zen 4 core keeps some twenty), so whoever computes asks for a line now and then. */
+/* Rows of a matrix that will be needed soon, asked for one cache line at a time. Processors drop prefetches that come
+ * in bursts (a Zen 4 core keeps some twenty), so whoever computes asks for a line now and then. */
 #ifndef COT_KERNELS_PRODUCT_SOON_H
 #define COT_KERNELS_PRODUCT_SOON_H
 

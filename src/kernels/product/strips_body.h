@@ -1,5 +1,6 @@
-/* Tile products whose operands stream: strips of six rows by 64 columns of c stay in registers while k runs, and the kernel itself
- * asks for what it will need next, a little at a time: a processor drops prefetches that come in bursts. An including file defines
+/* Tile products whose operands stream: strips of six rows by 64 columns of c stay in registers while k runs, and the
+ * kernel itself asks for what it will need next, a little at a time: a processor drops prefetches that come in
+ * bursts. An including file defines
  *
  *   STEP(sum, a, b)   sum + a * b for 16 columns; a and b are 32-bit words, a float or a pair of bf16
  *   WORD_ELEMENTS     elements of k in a word
@@ -12,11 +13,11 @@
 
 enum { ROWS = 6, VECTORS = 4, LANES = 16, LINE_WORDS = 16, STEPS_AHEAD = 32 };
 
-#if defined(__clang__)
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
+/* Registers by name: what is beyond a strip's rows and vectors folds away. */
+#define EACH_VECTOR(X, i) X(i, 0) X(i, 1) X(i, 2) X(i, 3)
+#define EACH_ROW(X) X(0) X(1) X(2) X(3) X(4) X(5)
+#define MASK(v) ((__mmask16)((v) == vectors - 1 ? s->last : 0xffff))
+#define INSIDE(i, v) ((i) < rows && (v) < vectors)
 
 typedef struct {
     const uint32_t *a[ROWS];      /* its rows; where a is transposed, a[0] is the first column */
@@ -34,63 +35,71 @@ typedef struct {
 
 typedef uint32_t __attribute__((may_alias)) word;
 
-static inline __attribute__((always_inline)) void load_sums(const strip *s, int rows, int vectors, const __mmask16 *masks,
-                                                            __m512 sum[ROWS][VECTORS])
-{
-    UNROLL for (int i = 0; i < rows; i++) {
-        const char *c = s->c + (size_t)i * s->ldc;
-        UNROLL for (int v = 0; v < vectors; v++) {
-            if (!s->accumulate) sum[i][v] = _mm512_setzero_ps();
-            else if (s->narrow) sum[i][v] = LOAD_NARROW(c + v * LANES * 2, masks[v]);
-            else sum[i][v] = _mm512_maskz_loadu_ps(masks[v], c + v * LANES * 4);
-        }
-    }
-}
-
-static inline __attribute__((always_inline)) void store_sums(const strip *s, int rows, int vectors, const __mmask16 *masks,
-                                                             __m512 sum[ROWS][VECTORS])
-{
-    UNROLL for (int i = 0; i < rows; i++) {
-        char *c = s->c + (size_t)i * s->ldc;
-        UNROLL for (int v = 0; v < vectors; v++) {
-            if (s->narrow) STORE_NARROW(c + v * LANES * 2, masks[v], sum[i][v]);
-            else _mm512_mask_storeu_ps(c + v * LANES * 4, masks[v], sum[i][v]);
-        }
-    }
-}
-
 static inline void ask(const cot_tile_stream *o)
 {
     for (int j = 0; j < 2; j++)
         for (int line = 0; line < o->lines[j]; line++) cot_soon_ask(o->soon[j]);
 }
 
-static inline __attribute__((always_inline)) void run_strip(const strip *s, int rows, int vectors, bool transposed)
+static inline __attribute__((always_inline)) __m512 load_c(const strip *s, int i, int v, __mmask16 mask)
 {
-    const __mmask16 masks[VECTORS] = {vectors == 1 ? s->last : 0xffff, vectors == 2 ? s->last : 0xffff,
-                                      vectors == 3 ? s->last : 0xffff, s->last};
-    __m512 sum[ROWS][VECTORS];
+    const char *c = s->c + (size_t)i * s->ldc;
+    if (!s->accumulate) return _mm512_setzero_ps();
+    return s->narrow ? LOAD_NARROW(c + v * LANES * 2, mask) : _mm512_maskz_loadu_ps(mask, c + v * LANES * 4);
+}
+
+static inline __attribute__((always_inline)) void store_c(const strip *s, int i, int v, __mmask16 mask, __m512 sum)
+{
+    char *c = s->c + (size_t)i * s->ldc;
+    if (s->narrow) STORE_NARROW(c + v * LANES * 2, mask, sum);
+    else _mm512_mask_storeu_ps(c + v * LANES * 4, mask, sum);
+}
+
+static inline void ask_for_next(const strip *s, int rows, int vectors)
+{
     const int bytes = vectors * LANES * (s->narrow ? 2 : 4);
     for (int i = 0; i < rows; i++)
         for (int at = 0; at < bytes; at += 64) __builtin_prefetch(s->next + (size_t)i * s->ldc + at, 1, 3);
-    load_sums(s, rows, vectors, masks, sum);
+}
+
+static inline __attribute__((always_inline)) void run_strip(const strip *s, int rows, int vectors, bool transposed)
+{
+#define START(i, v) __m512 sum##i##v = INSIDE(i, v) ? load_c(s, i, v, MASK(v)) : _mm512_setzero_ps();
+#define START_ROW(i) EACH_VECTOR(START, i)
+#define RIGHT(i, v) \
+    const __m512i right##v = \
+        (v) < vectors ? _mm512_maskz_loadu_epi32(MASK(v), b + (v) * LANES) : _mm512_setzero_si512();
+#define ADD(i, v) if (INSIDE(i, v)) sum##i##v = STEP(sum##i##v, left, right##v);
+#define ADD_ROW(i)                                                                                                  \
+    if ((i) < rows) {                                                                                               \
+        const __m512i left = _mm512_set1_epi32((int)(transposed ? column[i] : ((const word *)s->a[i])[q]));         \
+        EACH_VECTOR(ADD, i)                                                                                         \
+    }
+#define ASK_ROW(i) if ((i) < rows) __builtin_prefetch(s->ahead[i] + p, 0, 3);
+#define STOP(i, v) if (INSIDE(i, v)) store_c(s, i, v, MASK(v), sum##i##v);
+#define STOP_ROW(i) EACH_VECTOR(STOP, i)
+    ask_for_next(s, rows, vectors);
+    EACH_ROW(START_ROW)
     const word *b = (const word *)s->b, *column = (const word *)s->a[0];
     for (int p = 0; p < s->words; p += LINE_WORDS) {
         const int end = p + LINE_WORDS < s->words ? p + LINE_WORDS : s->words;
-        if (!transposed)
-            UNROLL for (int i = 0; i < rows; i++) __builtin_prefetch(s->ahead[i] + p, 0, 3);
+        if (!transposed) { EACH_ROW(ASK_ROW) }
         ask(s->operands);
         for (int q = p; q < end; q++, b += s->ldb, column += s->step) {
             if (transposed) __builtin_prefetch(column + STEPS_AHEAD * s->step, 0, 3);
-            __m512i right[VECTORS];
-            UNROLL for (int v = 0; v < vectors; v++) right[v] = _mm512_maskz_loadu_epi32(masks[v], b + v * LANES);
-            UNROLL for (int i = 0; i < rows; i++) {
-                const __m512i left = _mm512_set1_epi32((int)(transposed ? column[i] : ((const word *)s->a[i])[q]));
-                UNROLL for (int v = 0; v < vectors; v++) sum[i][v] = STEP(sum[i][v], left, right[v]);
-            }
+            EACH_VECTOR(RIGHT, 0)
+            EACH_ROW(ADD_ROW)
         }
     }
-    store_sums(s, rows, vectors, masks, sum);
+    EACH_ROW(STOP_ROW)
+#undef START
+#undef START_ROW
+#undef RIGHT
+#undef ADD
+#undef ADD_ROW
+#undef ASK_ROW
+#undef STOP
+#undef STOP_ROW
 }
 
 static inline __attribute__((always_inline)) void run_rows(const strip *s, int rows, int vectors, bool transposed)
@@ -141,7 +150,8 @@ void STRIPS_RUN(const cot_tile *tile, const cot_tile_stream *o)
     strip at = {.step = s->a_transposed ? (size_t)s->lda : 0, .ldb = (size_t)s->ldb, .ldc = (size_t)s->ldc * c_size,
                 .words = s->k / WORD_ELEMENTS, .accumulate = s->accumulate, .narrow = c_size == 2, .operands = o};
     for (int j = 0; j < s->n; j += VECTORS * LANES) {
-        const int columns = s->n - j < VECTORS * LANES ? s->n - j : VECTORS * LANES, vectors = (columns + LANES - 1) / LANES;
+        const int columns = s->n - j < VECTORS * LANES ? s->n - j : VECTORS * LANES,
+                  vectors = (columns + LANES - 1) / LANES;
         at.b = (const uint32_t *)o->b + j;
         at.last = (__mmask16)(0xffffu >> (vectors * LANES - columns));
         for (int i = 0; i < s->m; i += ROWS) {

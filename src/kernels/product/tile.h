@@ -1,17 +1,20 @@
 /* Product of tiles: the one contract under every large product (linear maps, grouped experts, attention, the loss).
  *
- *   c[i, j] (+)= sum over p < k of a[i, p] * b[p, j]      i < m, j < n; all row-major with row strides lda, ldb, ldc in elements
+ *   c[i, j] (+)= sum over p < k of a[i, p] * b[p, j]      i < m, j < n; all row-major with row strides lda, ldb, ldc
+ *   in elements
  *
  *   COT_TILE_F64    a, b, c f64
  *   COT_TILE_F32    a, b, c f32
- *   COT_TILE_BF16   a bf16, b bf16 packed in pairs along k: element (p, j) lies at b[(p / 2) * 2 * ldb + 2 * j + p % 2], k even;
+ *   COT_TILE_BF16   a bf16, b bf16 packed in pairs along k: element (p, j) lies at b[(p / 2) * 2 * ldb + 2 * j + p %
+ *   2], k even;
  *                   c f32; sums in f32
  *   COT_TILE_BF16_OUT  the same with c bf16 (rounded once per call; accumulate adds to the rounded value)
  *   a_transposed    a is stored [k, m]: element (i, p) at a[p * lda + i]; in bf16 in pairs along k like b, at
  *                   a[(p / 2) * 2 * lda + 2 * i + p % 2]
  *
- * cot_tile_find() looks up or makes the kernel for exactly this shape (LIBXSMM generates it: some 20 us the first time, then
- * about 50 ns; where it cannot, the plain C kernel serves). Keep the result for a loop. No allocation, threads or state in a run. */
+ * cot_tile_find() looks up or makes the kernel for exactly this shape (LIBXSMM generates it: some 20 us the first
+ * time, then about 50 ns; where it cannot, the plain C kernel serves). Keep the result for a loop. No allocation,
+ * threads or state in a run. */
 #ifndef COT_KERNELS_PRODUCT_TILE_H
 #define COT_KERNELS_PRODUCT_TILE_H
 
@@ -57,7 +60,10 @@ static inline void cot_tile_run(const cot_tile *tile, const void *a, const void 
     tile->run(tile, &operands);
 }
 
-static inline void cot_tile_run_stream(const cot_tile *tile, const cot_tile_stream *operands) { tile->run(tile, operands); }
+static inline void cot_tile_run_stream(const cot_tile *tile, const cot_tile_stream *operands)
+{
+    tile->run(tile, operands);
+}
 
 /* May tiles of this type that stream take rows of a from here and there? */
 bool cot_tile_gathers(cot_tile_type type);

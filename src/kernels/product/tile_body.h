@@ -1,5 +1,5 @@
-/* Tile products in plain C: a row of c, 64 columns at a time, held in f32 (or f64) while k runs. Four steps of k are taken
- * together so that a sum is loaded and stored once for four products. */
+/* Tile products in plain C: a row of c, 64 columns at a time, held in f32 (or f64) while k runs. Four steps of k are
+ * taken together so that a sum is loaded and stored once for four products. */
 #include "kernels/product/tile_kernels.h"
 
 #ifndef COT_TILE_COLUMNS
@@ -8,8 +8,8 @@
 
 #if COT_IS_BF16
 
-/* sum[j] += a[p] * b(p, j) for one row of a. b holds pairs of k in 32-bit words, the even one low; so does a where it is
- * transposed. */
+/* sum[j] += a[p] * b(p, j) for one row of a. b holds pairs of k in 32-bit words, the even one low; so does a where it
+ * is transposed. */
 static inline void K(tile_row)(const cot_tile_spec *s, const cot_bf16 *restrict a, const cot_bf16 *restrict b,
                                int columns, float *restrict sum)
 {

@@ -27,8 +27,10 @@ static inline void cot_transpose16(const uint32_t *from, size_t from_ld, uint32_
     cot_transpose4(from + 8 * from_ld, from_ld, g2);
     cot_transpose4(from + 12 * from_ld, from_ld, g3);
     for (int c = 0; c < 4; c++) {
-        const __m512i low01 = _mm512_shuffle_i32x4(g0[c], g1[c], 0x88), high01 = _mm512_shuffle_i32x4(g0[c], g1[c], 0xdd);
-        const __m512i low23 = _mm512_shuffle_i32x4(g2[c], g3[c], 0x88), high23 = _mm512_shuffle_i32x4(g2[c], g3[c], 0xdd);
+        const __m512i low01 = _mm512_shuffle_i32x4(g0[c], g1[c], 0x88),
+                      high01 = _mm512_shuffle_i32x4(g0[c], g1[c], 0xdd);
+        const __m512i low23 = _mm512_shuffle_i32x4(g2[c], g3[c], 0x88),
+                      high23 = _mm512_shuffle_i32x4(g2[c], g3[c], 0xdd);
         uint32_t *row = to + (size_t)c * to_ld;
         _mm512_storeu_si512(row, _mm512_shuffle_i32x4(low01, low23, 0x88));
         _mm512_storeu_si512(row + 4 * to_ld, _mm512_shuffle_i32x4(high01, high23, 0x88));

@@ -28,8 +28,8 @@ static void K(backward)(int64_t r0, int64_t r1, int64_t F, const void *gu_, cons
     }
 }
 
-static void K(backward_weighted)(int64_t r0, int64_t r1, int64_t F, const void *gu_, const void *dh_, const void *gate_, void *dgu_, void *h_weighted_,
-                                 void *dgate_)
+static void K(backward_weighted)(int64_t r0, int64_t r1, int64_t F, const void *gu_, const void *dh_, const void *gate_,
+                                 void *dgu_, void *h_weighted_, void *dgate_)
 {
     for (int64_t r = r0; r < r1; r++) {
         const act *gu = (const act *)gu_ + r * 2 * F, *dh = (const act *)dh_ + r * F;

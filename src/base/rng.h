@@ -1,4 +1,4 @@
-/* Counter-based random numbers (Philox 4x32-10, Random123): a draw depends on its key and its index alone, so the same
+/* Counter-based random numbers (Philox 4x32-10, Random123, [salmon2011parallel]): a draw depends on its key and its index alone, so the same
  * numbers come on any number of threads, in any order, and again when a step is recomputed.
  *
  * A key names a purpose: cot_rng_key(seed, stream, step, layer). `element` then counts the draws under it. */

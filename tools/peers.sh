@@ -1,23 +1,40 @@
 #!/bin/sh
-# Coterie beside PyTorch and transformers, in a virtual environment of their own.
-#   tools/peers.sh check   whole models: gradients, training steps, logits
-#   tools/peers.sh bench   the bench cases in turn: ours, PyTorch eager, PyTorch compiled (tcmalloc preloaded)
+# Coterie beside PyTorch and transformers, which live in a virtual environment of their own (.venv-peers).
+#   tools/peers.sh check              whole models: gradients, training steps, logits, folders
+#   tools/peers.sh bench [CASE...] [--rounds N] [--json]
+#                                     the bench cases in turn: ours, PyTorch eager, PyTorch compiled
 set -eu
+cd "$(dirname "$0")/.."
 build=${BUILD:-build}
 venv=.venv-peers
 python=$venv/bin/python
+export HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1
 
-if ! "$python" -c 'import torch, transformers, safetensors' 2>/dev/null; then
-    echo "installing PyTorch and transformers in $venv (5.6 GB; once)"
-    python3 -m venv "$venv"
-    "$python" -m pip install --disable-pip-version-check -r bench/peers/requirements.txt
-fi
+# Nothing is installed before it has been said what; a finished environment is left alone.
+prepare() {
+    "$python" -c 'import torch, transformers, safetensors, tokenizers, numpy, yaml' 2>/dev/null && return
+    {
+        echo "installing into $venv, about 5.6 GB, once (a few minutes; remove the folder to be rid of it):"
+        grep -v '^#' bench/peers/requirements.txt | sed 's/^/  /'
+    } >&2
+    [ -x "$python" ] || python3 -m venv "$venv"
+    "$python" -m pip install --disable-pip-version-check -r bench/peers/requirements.txt >&2
+}
+
+check() {
+    log=$(mktemp)
+    cmake --build "$build" --target dump_gradients dump_model -j "$(nproc)" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+    rm -f "$log"
+    failed=0
+    printf 'Against an implementation of our own in PyTorch\n\n'
+    "$python" tests/peers/check_torch.py --dump "$build/dump_gradients" --coterie "$build/coterie" || failed=1
+    printf '\nAgainst transformers\n\n'
+    "$python" tests/peers/check_model.py "$build/dump_model" "$build/coterie" || failed=1
+    exit $failed
+}
 
 case ${1-} in
-check)
-    cmake --build "$build" --target dump_model -j "$(nproc)"
-    HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 "$python" tests/peers/check_model.py "$build/dump_model" "$build/coterie"
-    ;;
-bench) "$python" bench/peers/compare.py "$build/coterie" "$python" ;;
-*) sed -n '2,4s/^# *//p' "$0"; exit 2 ;;
+check) prepare; check ;;
+bench) shift; prepare; "$python" bench/peers/compare.py --coterie "$build/coterie" "$@" ;;
+*) sed -n '2,5s/^# *//p' "$0" >&2; exit 2 ;;
 esac

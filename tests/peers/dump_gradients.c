@@ -1,12 +1,14 @@
-/* Lets a model be held against another implementation of it (check_model.py): writes what ours computed, under internal names, as f64.
+/* Lets a model be held against another implementation of it (check_torch.py): writes what ours computed, under internal
+ * names, as f64.
  *
  *   dump_gradients gradients RECIPE IN OUT f32|f64|bf16 train|evaluate keep|recompute
- *       one forward and backward pass of RECIPE's model. IN (safetensors) holds its parameters and ids, targets, first [T] i32.
- *       OUT: loss [1] (with balance losses), nll [T], balance [rules], gradient.NAME, and noise.LAYER [T, E] where a router drew some.
+ *       one forward and backward pass of RECIPE's model. IN (safetensors) holds its parameters and ids, targets,
+ *       first [T] i32. OUT: loss (with balance losses), nll [T], balance.LAYER.KIND.NUMBER, gradient.NAME, and
+ *       noise.LAYER [T, E] where a router drew some.
  *
  *   dump_gradients steps RECIPE OUT
- *       the run that RECIPE describes. OUT: initial.NAME, final.NAME, ids, targets, first [steps, T], and loss, balance_loss,
- *       grad_norm, lr [steps]. */
+ *       the run that RECIPE describes. OUT: initial.NAME, final.NAME, ids, targets, first [steps, T], and loss,
+ *       balance_loss, grad_norm, lr [steps]. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +32,8 @@ typedef struct {
     void            *owned[MAX_ENTRIES];  /* copies, freed at the end */
 } dump;
 
-static cot_status add(dump *d, const char *group, const char *name, cot_dtype dtype, int32_t rank, const int64_t *shape, const void *data)
+static cot_status add(dump *d, const char *group, const char *name, cot_dtype dtype, int32_t rank,
+                      const int64_t *shape, const void *data)
 {
     if (d->count == MAX_ENTRIES) return cot_fail(COT_INVALID, "more than %d tensors", MAX_ENTRIES);
     cot_tensor_entry *e = &d->entry[d->count];
@@ -40,7 +43,8 @@ static cot_status add(dump *d, const char *group, const char *name, cot_dtype dt
     if (!copy) return cot_fail(COT_OUT_OF_MEMORY, "no memory for %s%s", group, name);
     memcpy(copy, data, (size_t)count * cot_dtype_size(dtype));
     snprintf(d->name[d->count], MAX_NAME, "%s%s", group, name);
-    *e = (cot_tensor_entry){.name = d->name[d->count], .dtype = dtype == COT_F32 ? COT_F64 : dtype, .rank = rank, .data = copy, .data_dtype = dtype};
+    *e = (cot_tensor_entry){.name = d->name[d->count], .dtype = dtype == COT_F32 ? COT_F64 : dtype, .rank = rank,
+                            .data = copy, .data_dtype = dtype};
     memcpy(e->shape, shape, (size_t)rank * sizeof *shape);
     d->owned[d->count++] = copy;
     return COT_OK;
@@ -128,7 +132,8 @@ static cot_status make_pass(pass_state *s, const char *recipe_path, const char *
     const cot_stored_tensor *embed = cot_safetensors_find(s->in, "embed.weight");
     if (!embed) return cot_fail(COT_NOT_FOUND, "%s: there is no tensor embed.weight", in_path);
     COT_TRY(cot_config_read(recipe_path, &recipe));
-    const cot_status status = cot_model_create_as(cot_config_get(recipe, "model"), embed->shape[0], 64, cot_mode_real(set->mode), &s->model);
+    const cot_config *section = cot_config_get(recipe, "model");
+    const cot_status status = cot_model_create_as(section, embed->shape[0], 64, cot_mode_real(set->mode), &s->model);
     cot_config_destroy(recipe);
     COT_TRY(status);
     COT_TRY(read_parameters(s->in, s->model->params));
@@ -145,8 +150,9 @@ static cot_status make_pass(pass_state *s, const char *recipe_path, const char *
 
 static cot_status run_pass(pass_state *s, const settings *set)
 {
-    const cot_objective_input in = {.batch = &s->batch, .token_weight = 1.0 / (double)s->batch.scored, .balance_weight = 1, .recompute = set->recompute,
-                                    .observe = observe, .context = s, .losses = s->losses};
+    const cot_objective_input in = {.batch = &s->batch, .token_weight = 1.0 / (double)s->batch.scored,
+                                    .balance_weight = 1, .recompute = set->recompute, .observe = observe, .context = s,
+                                    .losses = s->losses};
     cot_tensor *nll = NULL;
     cot_params_clear_grads(s->model->params);
     cot_tape_reset(s->tape, true, set->training, 1, 0);
@@ -211,7 +217,8 @@ static cot_status run_step(cot_trainer *trainer, cot_batches *batches, run_log *
     memcpy(log->targets + i * log->tokens, batch.targets, (size_t)log->tokens * sizeof *batch.targets);
     memcpy(log->first + i * log->tokens, batch.first, (size_t)log->tokens * sizeof *batch.first);
     COT_TRY(cot_trainer_step(trainer, &report));
-    log->loss[i] = report.loss, log->balance_loss[i] = report.balance_loss, log->grad_norm[i] = report.grad_norm, log->lr[i] = report.lr;
+    log->loss[i] = report.loss, log->balance_loss[i] = report.balance_loss;
+    log->grad_norm[i] = report.grad_norm, log->lr[i] = report.lr;
     return COT_OK;
 }
 
@@ -285,7 +292,8 @@ int main(int argc, char **argv)
         path = argv[3];
         status = dump_steps(argv[2], &out);
     } else {
-        fprintf(stderr, "usage: %s gradients RECIPE IN OUT f32|f64|bf16 train|evaluate keep|recompute\n       %s steps RECIPE OUT\n", argv[0], argv[0]);
+        fprintf(stderr, "usage: %s gradients RECIPE IN OUT f32|f64|bf16 train|evaluate keep|recompute\n"
+                        "       %s steps RECIPE OUT\n", argv[0], argv[0]);
         return 2;
     }
     status = write_dump(&out, path, status);

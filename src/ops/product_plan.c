@@ -9,13 +9,14 @@ enum {
     BLOCK = 48,                    /* rows of a tile ... */
     BLOCK_WEIGHT = 64,             /* ... and in the weight gradient */
     PAGE_BYTES = 4096,
-    K_MOST_BYTES = 2048,           /* longest piece of k */
-    K_MOST_BYTES_BOTH = 1024,      /* and where both operands are packed */
-    PANEL_BYTES = 400 << 10,       /* panels of a task: a good part of a second-level cache */
+    K_MOST_BYTES = 2048,           /* longest piece of k ... */
+    K_MOST_BYTES_BF16 = 4096,      /* ... in bf16, whose sums would rather not wait for another ... */
+    K_MOST_BYTES_BOTH = 1024,      /* ... and where both operands are packed */
+    PANEL_BYTES = 500 << 10,       /* panels of a task: a good part of a second-level cache */
     TASK_ROWS = 4096,              /* most rows of a task ... */
     TASK_ROWS_WEIGHT = 256,        /* ... in the weight gradient ... */
-    TASK_ROWS_LATE = 256,          /* ... and where sums wait in f32 for the last piece of k */
-    PACK_WAIT = 6,                 /* rows or columns of products in the time that packing takes ... */
+    TASK_ROWS_LATE = 512,          /* ... and where sums wait in f32 for the last piece of k */
+    PACK_WAIT = 10,                /* rows or columns of products in the time that packing takes ... */
     PACK_WAIT_WEIGHT = 12,         /* ... in the weight gradient ... */
     READ_WAIT = 4,                 /* ... and that reading takes */
     TASK_WORK = 1 << 16,           /* multiplications in the time that a task costs for itself */
@@ -44,7 +45,8 @@ bool cot_product_lies_ready(const cot_product_plan *w, int64_t k)
 int64_t cot_product_piece(const cot_product_plan *w, int64_t k)
 {
     const bool both = cot_product_is_back_weight(w) && !cot_product_lies_ready(w, k);
-    const int64_t count = cot_pieces(k, (both ? K_MOST_BYTES_BOTH : K_MOST_BYTES) / (int64_t)w->act_size);
+    const int64_t bytes = both ? K_MOST_BYTES_BOTH : w->mode == COT_MODE_BF16 ? K_MOST_BYTES_BF16 : K_MOST_BYTES;
+    const int64_t count = cot_pieces(k, bytes / (int64_t)w->act_size);
     return count > 0 ? cot_round_up(cot_pieces(k, count), COT_K_STEP) : 0;
 }
 

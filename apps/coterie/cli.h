@@ -3,7 +3,7 @@
  * A subcommand is a file cmd_<verb>.c that ends with `const cli_command command_<verb> = {...};` and one line in
  * commands.def. Its option table is the only place for an option's name, kind, default, range and help.
  *
- * Exit codes: 0 done, 1 it failed (one line "coterie: ..." on stderr), 2 it was called wrongly. */
+ * Exit codes: 0 done (also: stopped and saved as asked), 1 it failed (one line "coterie: ..." on stderr), 2 it was called wrongly. */
 #ifndef COTERIE_APP_CLI_H
 #define COTERIE_APP_CLI_H
 

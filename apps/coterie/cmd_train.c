@@ -210,7 +210,8 @@ const cli_command command_train = {
     .arguments = "[RECIPE]",
     .details = "RECIPE is a YAML file or the name of one that comes with Coterie (coterie list recipes); without it the default one is run. The run's folder "
                "is a model folder that eval, generate, info and plot take, with metrics.jsonl beside (a line a step).\n"
-               "Ctrl-C saves and stops; --resume goes on, and the continued run is bit-identical to one never stopped.",
+               "Ctrl-C and SIGTERM finish the step, save, say how to go on, and end with exit code 0; a second one ends at once. --resume goes on, and "
+               "the continued run is bit-identical to one never stopped.",
     .examples = "coterie train\tthe default recipe, on the corpus that comes with Coterie\n"
                 "coterie train --set train.seed=2 --set train.optimizer.lr=2e-3\tthe same with changes\n"
                 "coterie train my.yaml --dry-run\tparameters, memory, FLOPs, expected time\n"

@@ -7,7 +7,7 @@
 /**
  * Sets the number of threads of all later work. Results do not depend on it.
  *
- *   threads   1 or more; 0 = as many as the process may use (affinity mask and container quota counted)
+ *   threads   1 or more; 0 = as many as the process may use (affinity mask, container quota and OMP_NUM_THREADS counted)
  *
  * Errors   COT_INVALID when negative or above 4096.
  * Threads  call it from one thread, between other calls.

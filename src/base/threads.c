@@ -5,6 +5,8 @@
 #include <omp.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include <coterie/runtime.h>
 
@@ -31,12 +33,21 @@ static int quota(void)
     return n == 2 && limit > 0 && period > 0 ? (int)ceil(limit / period) : 0;
 }
 
+/* What the user or a batch system asks of all OpenMP programs; 0 when nothing. */
+static int asked(void)
+{
+    const char *text = getenv("OMP_NUM_THREADS");
+    const long n = text ? strtol(text, NULL, 10) : 0;
+    return n > 0 && n <= 4096 ? (int)n : 0;
+}
+
 int cot_threads_available(void)
 {
     cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    const int q = quota();
-    if (q > 0 && q < n) n = q;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    const int limits[] = {quota(), asked()};
+    for (size_t i = 0; i < 2; i++)
+        if (limits[i] > 0 && limits[i] < n) n = limits[i];
     return n > 0 ? n : 1;
 }
 

@@ -6,6 +6,6 @@
 #include <stdint.h>
 
 int  cot_threads(void);              /* in use now */
-int  cot_threads_available(void);    /* processors this process may use: affinity mask and container quota counted */
+int  cot_threads_available(void);    /* processors this process may use: affinity mask, container quota and OMP_NUM_THREADS counted */
 
 #endif

@@ -282,11 +282,12 @@ static cot_status learn(cot_trainer *t, cot_step_report *report)
     cot_batch batch;
     step_losses losses;
     COT_TRY(cot_batches_next(t->batches, &batch));
-    COT_TRY(accumulate(t, &batch, false, &losses));
+    cot_status status = accumulate(t, &batch, false, &losses);
+    if (status != COT_OK && status != COT_NOT_FINITE) return status;
     cot_tape_kind(t->tape, COT_TIME_OPTIMIZER);
-    const double norm = gradient_norm(t), factor = cot_schedule_factor(t->schedule, t->step + 1, t->plan->steps);
+    const double norm = status == COT_OK ? gradient_norm(t) : NAN, factor = cot_schedule_factor(t->schedule, t->step + 1, t->plan->steps);
     if (!isfinite(losses.nll) || !isfinite(losses.balance) || !isfinite(norm)) {
-        const cot_status status = blame(t, &batch);
+        status = blame(t, &batch);
         COT_TRY(cot_batches_seek(t->batches, position));
         return status;
     }

@@ -114,16 +114,18 @@ static int64_t vocabulary_of(const cot_config *recipe)
     return size;
 }
 
-static cot_status declare(const cli_args *args, const char *name, cot_model **out)
+static int declare(const cli_args *args, const char *name, cot_model **out)
 {
     cot_config *recipe;
     int64_t context = 128;
-    cot_status status = cli_read_recipe(args, name, &recipe);
-    if (status != COT_OK) return status;
+    CLI_TRY(cli_read_recipe(args, name, &recipe));
+    const cot_config *section = cot_config_get(recipe, "model");
     (void)cot_config_int(cot_config_get(recipe, "data.context"), &context);
-    status = cot_model_create(cot_config_get(recipe, "model"), vocabulary_of(recipe), context, out);
+    int code = CLI_OK;
+    if (!section) code = cli_fail("%s: the recipe has no 'model', expected a map such as {kind: lm, ...}", cot_config_file(recipe));
+    else if (cot_model_create(section, vocabulary_of(recipe), context, out) != COT_OK) code = cli_failed();
     cot_config_destroy(recipe);
-    return status;
+    return code;
 }
 
 static bool is_folder(const char *path)
@@ -136,9 +138,12 @@ static int run(const cli_args *args)
 {
     const char *name = cli_positional(args, 0);
     cot_model *model;
-    CLI_TRY(is_folder(name) ? cot_model_load(name, &model, NULL) : declare(args, name, &model));
+    int code = CLI_OK;
+    if (!is_folder(name)) code = declare(args, name, &model);
+    else if (cot_model_load(name, &model, NULL) != COT_OK) code = cli_failed();
+    if (code != CLI_OK) return code;
     const cot_model_info info = cot_model_describe(model, cli_int(args, "context"));
-    const int code = cli_flag(args, "json") ? print_as_json(args, model, &info) : print_as_text(args, model, &info);
+    code = cli_flag(args, "json") ? print_as_json(args, model, &info) : print_as_text(args, model, &info);
     cot_model_destroy(model);
     return code;
 }

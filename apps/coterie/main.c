@@ -125,7 +125,11 @@ static int dispatch(int count, char **words)
 static void spin_briefly(char **argv)
 {
     if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
-    if (setenv("GOMP_SPINCOUNT", "20000", 0) == 0) execv("/proc/self/exe", argv);  /* where that fails, we go on as we are */
+    char path[4096];
+    const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0 || setenv("GOMP_SPINCOUNT", "20000", 0) != 0) return;
+    path[length] = '\0';
+    execv(path, argv);  /* where that fails, we go on as we are */
 }
 
 int main(int argc, char **argv)

@@ -33,8 +33,9 @@ def last_json(command, environment=None):
 
 
 def tcmalloc():
-    found = glob.glob("/usr/lib*/**/libtcmalloc.so.4", recursive=True)
-    found += glob.glob("/usr/lib*/**/libtcmalloc_minimal.so.4", recursive=True)
+    folders = "/usr/lib/*", "/usr/lib64", "/usr/lib", "/usr/local/lib"
+    names = "libtcmalloc.so.4", "libtcmalloc_minimal.so.4"
+    found = [path for name in names for folder in folders for path in glob.glob(f"{folder}/{name}")]
     if not found:
         sys.exit("libtcmalloc is not installed (Debian: libtcmalloc-minimal4), and compiled PyTorch is slow without it")
     return found[0]

@@ -37,8 +37,10 @@ static cot_status check_shape(const cot_tape *tape, const cot_attention_shape *s
 }
 
 static cot_status check_state(const cot_tape *tape, const cot_attention_shape *s, const cot_kv_state *state,
-                              int64_t tokens)
+                              const int32_t *first, int64_t count)
 {
+    int64_t tokens = first ? 1 : count;  /* up to the furthest position */
+    for (int64_t t = 0; first && t < count; t++) tokens = t - first[t] >= tokens ? t - first[t] + 1 : tokens;
     const char *where = cot_tape_where(tape);
     if (state->num_kv_heads != s->num_kv_heads || state->head_dim != s->head_dim || state->mode != cot_tape_mode(tape))
         return cot_fail(COT_SHAPE_MISMATCH, "%s: a state of %d heads of %d in %s, expected %d of %d in %s", where,
@@ -47,6 +49,16 @@ static cot_status check_state(const cot_tape *tape, const cot_attention_shape *s
     if (tokens > state->capacity - state->length)
         return cot_fail(COT_INVALID, "%s: %lld more tokens after %d, expected at most %d in all, the state's capacity",
                         where, (long long)tokens, state->length, state->capacity);
+    return COT_OK;
+}
+
+/* Tokens of a walk over a state: each goes on from the one before or from one still there. */
+static cot_status check_walk(const cot_tape *tape, const int32_t *first, int32_t tokens)
+{
+    for (int32_t t = 0, before = -1; t < tokens; before = t - first[t], t++)
+        if (first[t] > t || t - first[t] > before + 1 || first[t] < 0)
+            return cot_fail(COT_INVALID, "%s: token %d goes to position %d, expected 0 to %d", cot_tape_where(tape), t,
+                            t - first[t], before + 1);
     return COT_OK;
 }
 
@@ -161,7 +173,42 @@ static cot_status check(const cot_tape *tape, const cot_tensor *qkv, const cot_a
                         const int32_t *first, const cot_kv_state *state)
 {
     COT_TRY(check_shape(tape, shape, qkv));
-    return state ? check_state(tape, shape, state, qkv->shape[0]) : check_first(tape, first, (int32_t)qkv->shape[0]);
+    if (!state) return check_first(tape, first, (int32_t)qkv->shape[0]);
+    if (first) COT_TRY(check_walk(tape, first, (int32_t)qkv->shape[0]));
+    return check_state(tape, shape, state, first, qkv->shape[0]);
+}
+
+/* Tokens [begin, end) of a call, which go on from the state. */
+static void continue_state(cot_tape *tape, const cot_tensor *qkv, const cot_attention_shape *shape, cot_kv_state *state,
+                           int64_t begin, int64_t end, char *out)
+{
+    attention_plan plan = make_plan(tape, qkv, shape, state->length);
+    const size_t skip = (size_t)(begin * plan.row) * plan.act;
+    plan.tokens = (int32_t)(end - begin);
+    plan.q += skip, plan.k += skip, plan.v += skip;
+    out += (size_t)(begin * shape->num_heads * shape->head_dim) * plan.act;
+    place(tape, &plan, NULL);
+    if (cot_tape_failed(tape)) return;
+    cot_kv_state_append(state, &plan);
+    if (plan.tokens == 1) {
+        cot_attention_single(tape, &plan, out);
+    } else {
+        find_tiles(&plan);
+        cot_attention_forward(tape, &plan, out, NULL);
+    }
+}
+
+/* Runs of tokens one after the other, the state cut back before each. */
+static void walk_state(cot_tape *tape, const cot_tensor *qkv, const cot_attention_shape *shape, const int32_t *first,
+                       cot_kv_state *state, char *out)
+{
+    const int64_t past = state->length, tokens = qkv->shape[0];
+    for (int64_t begin = 0, end; begin < tokens && !cot_tape_failed(tape); begin = end) {
+        for (end = begin + 1; end < tokens && (!first || first[end] == first[begin]); end++);
+        cot_kv_state_truncate(state, past + (first ? begin - first[begin] : 0));
+        continue_state(tape, qkv, shape, state, begin, end, out);
+    }
+    if (cot_tape_failed(tape)) cot_kv_state_truncate(state, past);
 }
 
 cot_tensor *cot_attention(cot_tape *tape, cot_tensor *qkv, const cot_attention_shape *shape, const int32_t *first,
@@ -174,19 +221,17 @@ cot_tensor *cot_attention(cot_tape *tape, cot_tensor *qkv, const cot_attention_s
     cot_tensor *out = cot_tape_matrix(tape, cot_tape_act(tape), qkv->shape[0],
                                       (int64_t)shape->num_heads * shape->head_dim, wants_grad);
     if (cot_tape_failed(tape)) return out;
-    attention_plan plan = make_plan(tape, qkv, shape, state ? state->length : 0);
-    place(tape, &plan, state ? NULL : first);
+    if (state) {
+        walk_state(tape, qkv, shape, first, state, out->data);
+        return out;
+    }
+    attention_plan plan = make_plan(tape, qkv, shape, 0);
+    place(tape, &plan, first);
     void *lse = wants_grad ? cot_tape_alloc(tape, (size_t)shape->num_heads * (size_t)plan.tokens * plan.real) : NULL;
     attention_saved *saved = wants_grad ? cot_tape_alloc(tape, sizeof *saved) : NULL;
     if (cot_tape_failed(tape)) return out;
-    if (state) cot_kv_state_append(state, &plan);
-    if (state && plan.tokens == 1) {
-        cot_attention_single(tape, &plan, out->data);
-    } else {
-        find_tiles(&plan);
-        cot_attention_forward(tape, &plan, out->data, lse);
-    }
-    if (state && cot_tape_failed(tape)) cot_kv_state_truncate(state, plan.past);
+    find_tiles(&plan);
+    cot_attention_forward(tape, &plan, out->data, lse);
     if (!wants_grad) return out;
     *saved = (attention_saved){plan, qkv, out, lse};
     cot_tape_record(tape, attention_backward, saved, &out, 1);

@@ -32,9 +32,11 @@ void       cot_kv_state_truncate(cot_kv_state *state, int64_t length);  /* forge
  *   qkv    [T, (num_heads + 2 num_kv_heads) * head_dim] act: q heads, then k heads, then v heads
  *   first  [T], borrowed for the call: token t sees tokens first[t] .. t and stands at position t - first[t]. Rows of a
  *          batch and documents packed into a row are told apart by it alone.
- *   state  NULL, or what came before: then the T tokens are one sequence that goes on from it. `first` is ignored,
- *          token t stands at position (length before) + t and sees the state's tokens and 0 .. t; k and v are appended.
- *          No gradient flows.
+ *   state  NULL, or what came before: then the T tokens are one sequence that goes on from it (first NULL): token t
+ *          stands at position (length before) + t and sees the state's tokens and 0 .. t; k and v are appended. With
+ *          `first` they are a walk through a tree of sequences, parents first: token t stands at position
+ *          (length before) + t - first[t], and where that is not one more than the position of t - 1, the state is cut
+ *          back to it first. What the last token sees is left in the state. No gradient flows.
  *   out    [T, num_heads * head_dim] act
  *
  * The T x T scores are never formed: tiles of 64 keys and 64 queries go through a running softmax in the real type (in
@@ -42,7 +44,8 @@ void       cot_kv_state_truncate(cot_kv_state *state, int64_t length);  /* forge
  * and the log-sum-exp of scores.
  *
  * Errors   on the tape: COT_SHAPE_MISMATCH when qkv or state do not fit the shape; COT_INVALID when the shape
- *          contradicts itself, first[t] is outside [0, t] or the state is full. The state is then unchanged.
+ *          contradicts itself, first[t] is outside [0, t], a walk jumps ahead or the state is full. The state is then
+ *          unchanged.
  * Threads  parallel over sequences, heads and ranges of queries; results do not depend on the number of threads.
  * Source   [dao2022flashattention], [milakov2018online]; positions [su2021roformer]; shared heads [ainslie2023gqa].
  */

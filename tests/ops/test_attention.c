@@ -431,6 +431,51 @@ static void state_continues(void **state)
     }
 }
 
+/* A walk after 20 tokens: at each token of it, the output is that of the path from the root to it. */
+static void walk_follows_paths(void **state)
+{
+    (void)state;
+    enum { PAST = 20, WALK = 190 };
+    static const struct { int32_t at, tokens; } runs[] = {{0, 70}, {70, 5}, {70, 1}, {30, 80}, {110, 3}, {0, 1}, {1, 30}};
+    static const double tolerance[] = {1e-12, 5e-6, 1.5e-2};
+    attention_case c = {PAST + WALK, PAST + WALK, 0, {4, 2, 8, 10000, 50, 0}}, line = c;
+    const int64_t width = width_of(&c), outs = outs_of(&c) / c.tokens;
+    double *qkv = numbers(c.tokens * width, 0), *path = cot_malloc((size_t)(c.tokens * width) * sizeof *path);
+    double *out = cot_calloc((size_t)outs_of(&c) * sizeof *out);
+    int32_t first[WALK], *zero = cot_calloc((size_t)c.tokens * sizeof *zero), t = 0;
+    for (size_t r = 0; r < sizeof runs / sizeof *runs; r++)
+        for (int32_t i = 0; i < runs[r].tokens; i++, t++) first[t] = t - runs[r].at - i;
+    assert_int_equal(t, WALK);
+    for (int mode = 0; mode < COT_MODE_COUNT; mode++) {
+        cot_kv_state *kv = NULL;
+        assert_int_equal(cot_kv_state_create(c.tokens, 2, 8, (cot_mode)mode, &kv), COT_OK);
+        feed(&c, (cot_mode)mode, kv, qkv, 0, PAST, out);
+        cot_tape *tape = new_tape((cot_mode)mode, true);
+        cot_tensor *y = cot_attention(tape, input(tape, WALK, width, qkv + PAST * width), &c.shape, first, kv);
+        assert_int_equal(cot_tape_status(tape), COT_OK);
+        assert_int_equal(cot_kv_state_length(kv), PAST + 31);
+        memcpy(path, qkv, (size_t)(PAST * width) * sizeof *path);
+        for (t = 0; t < WALK; t++) {
+            const int32_t at = PAST + t - first[t];
+            memcpy(path + at * width, qkv + (PAST + t) * width, (size_t)width * sizeof *path);
+            if (t + 1 < WALK && first[t + 1] == first[t]) continue;
+            line.tokens = at + 1;
+            const result want = compute(&line, (cot_mode)mode, zero, path, NULL, false);
+            int32_t from = t;
+            while (from > 0 && first[from - 1] == first[t]) from--;
+            for (int64_t i = 0; i < (t - from + 1) * outs; i++) out[i] = cot_value_at(y->data, y->dtype, from * outs + i);
+            check_near(out, want.out + (at - (t - from)) * outs, (t - from + 1) * outs, tolerance[mode], "out of a walk", t);
+            release(want);
+        }
+        cot_tape_destroy(tape);
+        cot_kv_state_destroy(kv);
+    }
+    cot_free(qkv);
+    cot_free(path);
+    cot_free(out);
+    cot_free(zero);
+}
+
 /* ---- what cannot work ---- */
 
 static void expect(cot_status want, const char *part, const attention_case *c, const int32_t *first, cot_kv_state *kv,
@@ -466,6 +511,10 @@ static void says_what_is_wrong(void **state)
     cot_kv_state *kv = NULL;
     assert_int_equal(cot_kv_state_create(3, 1, 8, COT_MODE_F32, &kv), COT_OK);
     expect(COT_INVALID, "4 more tokens after 0, expected at most 3", &c, NULL, kv, 32);
+    expect(COT_INVALID, "4 more tokens after 0, expected at most 3", &c, first, kv, 32);
+    const int32_t jump[] = {0, 1, 0, 0}, early[] = {-1, 0, 0, 0};
+    expect(COT_INVALID, "token 2 goes to position 2, expected 0 to 1", &c, jump, kv, 32);
+    expect(COT_INVALID, "token 0 goes to position 1, expected 0 to 0", &c, early, kv, 32);
     assert_int_equal(cot_kv_state_length(kv), 0);
     cot_kv_state_destroy(kv);
     assert_int_equal(cot_kv_state_create(8, 1, 6, COT_MODE_F32, &kv), COT_OK);
@@ -547,7 +596,7 @@ int main(void)
         cmocka_unit_test(modes_agree),
         cmocka_unit_test(threads_agree),
         cmocka_unit_test(causal),
-        cmocka_unit_test(state_continues),
+        cmocka_unit_test(state_continues), cmocka_unit_test(walk_follows_paths),
         cmocka_unit_test(says_what_is_wrong),
         cmocka_unit_test(memory_may_be_short),
         cmocka_unit_test(allocates_nothing_later),

@@ -43,6 +43,9 @@ const cot_member *cot_model_at(size_t index);
 /* As cot_model_create() with the element type of the parameters: COT_F32, or COT_F64 for tests. */
 cot_status cot_model_create_as(const cot_config *section, int64_t vocab_size, int64_t context, cot_dtype real, cot_model **out);
 
+/* The model in a published config's words; `tokenizer` (may be NULL) gives the end of text. */
+cot_model_card cot_model_card_of(const cot_model *model, const cot_tokenizer *tokenizer);
+
 /* Whose names the files of this model use: "llama", "mixtral" or "coterie". */
 const char *cot_model_published_as(const cot_model *model);
 

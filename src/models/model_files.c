@@ -48,7 +48,7 @@ static void add_layer(const cot_layer *layer, bool first, cot_model_card *card)
     if (one.beyond) card->beyond = one.beyond;
 }
 
-static cot_model_card card_of(const cot_model *model, const cot_tokenizer *tokenizer)
+cot_model_card cot_model_card_of(const cot_model *model, const cot_tokenizer *tokenizer)
 {
     cot_model_card card = cot_model_card_empty();
     card.vocab_size = model->vocab_size, card.hidden_size = model->hidden_size, card.num_layers = model->num_layers;
@@ -70,13 +70,13 @@ static cot_model_card card_of(const cot_model *model, const cot_tokenizer *token
 
 const char *cot_model_published_as(const cot_model *model)
 {
-    const cot_model_card card = card_of(model, NULL);
+    const cot_model_card card = cot_model_card_of(model, NULL);
     return cot_dialect_for(&card, model->params)->model_type;
 }
 
 cot_status cot_model_save(const cot_model *model, const cot_tokenizer *tokenizer, const char *folder)
 {
-    const cot_model_card card = card_of(model, tokenizer);
+    const cot_model_card card = cot_model_card_of(model, tokenizer);
     COT_TRY(cot_model_folder_write(folder, &card, model->params, NULL));
     return tokenizer ? cot_tokenizer_save(tokenizer, folder, model->context) : COT_OK;
 }

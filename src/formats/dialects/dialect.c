@@ -63,8 +63,7 @@ bool cot_pattern_match(const char *pattern, const char *text, int64_t *i, int64_
     return *text == '\0';
 }
 
-/* The pattern with numbers in its holes; false when it does not fit. */
-static bool fill_pattern(const char *pattern, int64_t i, int64_t e, char *out, size_t size)
+bool cot_pattern_fill(const char *pattern, int64_t i, int64_t e, char *out, size_t size)
 {
     size_t at = 0;
     while (*pattern && at < size) {
@@ -120,7 +119,7 @@ static cot_status visit_row(const cot_dialect_tensor *row, const cot_model_card 
                            .count = count * row_size};
         for (int d = 0; d < COT_MAX_RANK; d++) piece.shape[d] = d < piece.rank ? spec->shape[d + stacked] : 1;
         piece.shape[0] = count;
-        if (!fill_pattern(row->published, layer, e, piece.name, sizeof piece.name))
+        if (!cot_pattern_fill(row->published, layer, e, piece.name, sizeof piece.name))
             return cot_fail(COT_INVALID, "'%s': the name it is published under is too long", name);
         COT_TRY(visit(context, &piece));
     }

@@ -143,4 +143,7 @@ bool cot_dialect_knows(const cot_dialect *dialect, const char *name);
 /* Does `text` follow `pattern`? Numbers of {i} and {e} go to *i and *e. */
 bool cot_pattern_match(const char *pattern, const char *text, int64_t *i, int64_t *e);
 
+/* The pattern with numbers in its holes; false when it does not fit. */
+bool cot_pattern_fill(const char *pattern, int64_t i, int64_t e, char *out, size_t size);
+
 #endif

@@ -98,7 +98,8 @@ int main(int argc, char **argv)
 {
     double n[] = {8, 512, 6, 6, 64, 3};
     for (int i = 1; i < argc && i <= 6; i++) n[i - 1] = atof(argv[i]);
-    const cot_attention_shape shape = {(int32_t)n[2], (int32_t)n[3], (int32_t)n[4], 10000, 0, 0};
+    const cot_attention_shape shape = {
+        .num_heads = (int32_t)n[2], .num_kv_heads = (int32_t)n[3], .head_dim = (int32_t)n[4], .rope_theta = 10000};
     printf("%g rows of %g tokens, %g heads on %g of %g\n", n[0], n[1], n[2], n[3], n[4]);
     bench(COT_MODE_F32, &shape, (int64_t)n[0], (int64_t)n[1], n[5]);
     bench(COT_MODE_BF16, &shape, (int64_t)n[0], (int64_t)n[1], n[5]);

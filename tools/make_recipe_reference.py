@@ -62,6 +62,8 @@ terminal.
 PARTS = [
     ("models", None, "`model`", "The architecture."),
     ("mixers", None, "`model.mixer`", "What moves information along the sequence."),
+    ("sections", "rope_scaling", "`model.mixer.rope_scaling`",
+     "Rotary positions beyond the trained length, in the words of published configurations."),
     ("feed_forwards", None, "`model.ffn`", "What stands after the mixer in every layer."),
     ("routers", None, "`ffn.router`", "Who decides which token goes to which expert."),
     ("experts", None, "`ffn.experts`", "Who does the work."),

@@ -10,11 +10,13 @@
 
 typedef struct {
     int64_t    intermediate_size;
-    cot_param *gate_up, *down;
+    bool       bias;
+    cot_param *gate_up, *gate_up_bias, *down, *down_bias;
 } dense;
 
 static const cot_option options[] = {
     COT_OPTION_INT(dense, intermediate_size, 1024, 1, 1e7, "hidden width"),
+    COT_OPTION_BOOL(dense, bias, false, "biases on all three projections"),
     COT_OPTION_END,
 };
 
@@ -24,6 +26,10 @@ static cot_status setup(cot_feed_forward *ffn, const cot_build *build)
     COT_TRY(cot_build_weight(build, "gate_up.weight", 0, 2 * s->intermediate_size, build->hidden_size, &s->gate_up));
     s->gate_up->spec.row_parts = 2;
     s->gate_up->spec.row_part[0] = s->gate_up->spec.row_part[1] = s->intermediate_size;
+    if (s->bias) {
+        COT_TRY(cot_build_vector(build, "gate_up.bias", 2 * s->intermediate_size, COT_INIT_ZERO, &s->gate_up_bias));
+        COT_TRY(cot_build_vector(build, "down.bias", build->hidden_size, COT_INIT_ZERO, &s->down_bias));
+    }
     return cot_build_weight(build, "down.weight", 0, build->hidden_size, s->intermediate_size, &s->down);
 }
 
@@ -39,10 +45,14 @@ static cot_tensor *forward(cot_feed_forward *ffn, cot_tape *tape, const cot_pass
     (void)pass;
     dense *s = ffn->state;
     const cot_build *build = &ffn->build;
-    if (build->dropout <= 0 || !cot_tape_training(tape)) return cot_swiglu_forward(tape, x, s->gate_up, s->down, residual);
-    cot_tensor *hidden = cot_swiglu(tape, cot_linear(tape, x, cot_tape_param(tape, s->gate_up), NULL));
-    cot_tensor *branch = cot_linear(tape, hidden, cot_tape_param(tape, s->down), NULL);
-    return cot_add(tape, residual, cot_dropout(tape, branch, build->dropout, COT_RNG_DROPOUT + 2u * (uint32_t)build->layer + 1u));
+    const bool drops = build->dropout > 0 && cot_tape_training(tape);
+    if (!drops && !s->bias) return cot_swiglu_forward(tape, x, s->gate_up, s->down, residual);
+    cot_tensor *bias[2] = {s->bias ? cot_tape_param(tape, s->gate_up_bias) : NULL,
+                           s->bias ? cot_tape_param(tape, s->down_bias) : NULL};
+    cot_tensor *hidden = cot_swiglu(tape, cot_linear(tape, x, cot_tape_param(tape, s->gate_up), bias[0]));
+    cot_tensor *branch = cot_linear(tape, hidden, cot_tape_param(tape, s->down), bias[1]);
+    const uint32_t stream = COT_RNG_DROPOUT + 2u * (uint32_t)build->layer + 1u;
+    return cot_add(tape, residual, drops ? cot_dropout(tape, branch, build->dropout, stream) : branch);
 }
 
 static cot_cost cost(const cot_feed_forward *ffn)

@@ -33,6 +33,8 @@ struct cot_mixer {
 
 const cot_member *cot_mixer_at(size_t index);
 
+extern const cot_option cot_rope_scaling_options[];  /* what attention's `rope_scaling: {...}` may set */
+
 /* Makes the mixer that spec ({kind: attention, ...}) asks for and declares its parameters under build->prefix. */
 cot_status cot_mixer_create(const cot_config *spec, const cot_build *build, cot_mixer **out);
 void       cot_mixer_destroy(cot_mixer *mixer);  /* accepts NULL */

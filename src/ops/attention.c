@@ -30,6 +30,8 @@ static cot_status check_shape(const cot_tape *tape, const cot_attention_shape *s
         return cot_fail(COT_SHAPE_MISMATCH, "%s: attention on %s [%lld, %lld], expected %s [tokens, %lld]", where,
                         cot_dtype_name(qkv->dtype), (long long)qkv->shape[0], (long long)qkv->shape[1],
                         cot_dtype_name(cot_tape_act(tape)), (long long)width);
+    const char *wanted = s->rope_theta > 0 ? cot_rope_fault(&s->rope, s->rope_theta, s->head_dim) : NULL;
+    if (wanted) return cot_fail(COT_INVALID, "%s: attention with scaled rotary positions, expected %s", where, wanted);
     if (qkv->shape[0] >= INT32_MAX - ATTENTION_TILE)
         return cot_fail(COT_INVALID, "%s: attention over %lld tokens, expected fewer than 2^31 - 64", where,
                         (long long)qkv->shape[0]);
@@ -141,6 +143,20 @@ static void place_tokens(const attention_plan *p, const int32_t *first, int32_t 
     *spans = count;
 }
 
+static void make_turns(cot_tape *tape, attention_plan *p)
+{
+    const int32_t dim = p->shape.head_dim;
+    int32_t positions = 1;
+    for (int32_t t = 0; t < p->tokens; t++) positions = p->position[t] + 1 > positions ? p->position[t] + 1 : positions;
+    double *frequency = cot_tape_alloc(tape, (size_t)(dim / 2) * sizeof *frequency);
+    void *turns = cot_tape_alloc(tape, (size_t)positions * (size_t)dim * p->real);
+    if (cot_tape_failed(tape)) return;
+    const int64_t length = (int64_t)p->past + positions;
+    const double size = cot_rope_frequencies(&p->shape.rope, p->shape.rope_theta, dim, length, frequency);
+    p->kernels->turns(p->past, positions, dim, frequency, size, turns);
+    p->turns = turns;
+}
+
 static void place(cot_tape *tape, attention_plan *p, const int32_t *first)
 {
     int32_t *position = cot_tape_alloc(tape, (size_t)p->tokens * sizeof *position);
@@ -151,12 +167,7 @@ static void place(cot_tape *tape, attention_plan *p, const int32_t *first)
     p->position = position;
     p->lowest = lowest;
     p->span = span;
-    if (p->shape.rope_theta == 0) return;
-    int32_t positions = 1;
-    for (int32_t t = 0; t < p->tokens; t++) positions = position[t] + 1 > positions ? position[t] + 1 : positions;
-    void *turns = cot_tape_alloc(tape, (size_t)positions * (size_t)p->shape.head_dim * p->real);
-    if (turns) p->kernels->turns(p->past, positions, p->shape.head_dim, p->shape.rope_theta, turns);
-    p->turns = turns;
+    if (p->shape.rope_theta > 0) make_turns(tape, p);
 }
 
 /* ---- the operation ---- */

@@ -2,6 +2,7 @@
 #ifndef COT_OPS_ATTENTION_H
 #define COT_OPS_ATTENTION_H
 
+#include "base/rope.h"
 #include "tensor/tape.h"
 
 typedef struct {
@@ -9,6 +10,7 @@ typedef struct {
     double  rope_theta;                         /* 0 = no rotary positions */
     int64_t sliding_window;                     /* 0 = none; w: a query sees keys whose index is > its own - w */
     double  scale;                              /* of scores; 0 = head_dim^-1/2 */
+    cot_rope_scaling rope;                      /* how the rotary frequencies are changed */
 } cot_attention_shape;
 
 /* Keys (turned) and values of one sequence, carried from token to token by a session. */
@@ -38,6 +40,9 @@ void       cot_kv_state_truncate(cot_kv_state *state, int64_t length);  /* forge
  *          (length before) + t - first[t], and where that is not one more than the position of t - 1, the state is cut
  *          back to it first. What the last token sees is left in the state. No gradient flows.
  *   out    [T, num_heads * head_dim] act
+ *
+ * Dynamic rotary positions go by the longest sequence of the call, the state's tokens included; keys in a state keep
+ * the angles they were stored with, as they do elsewhere.
  *
  * The T x T scores are never formed: tiles of 64 keys and 64 queries go through a running softmax in the real type (in
  * bf16 the weights enter the second product rounded), tiles that nobody sees are skipped. Kept for going back: qkv, out

@@ -29,6 +29,9 @@ static const cot_member *section_at(size_t index)
 {
     static const cot_member sections[] = {
         {"train", NULL, "how long, how fast and how precisely to train", cot_train_option_table},
+        {"rope_scaling", "su2021roformer, peng2023yarn, grattafiori2024llama3",
+         "how rotary frequencies change so that a model reads further than it was trained to",
+         cot_rope_scaling_options},
         {"capacity", "fedus2021switch", "how many tokens an expert takes, and who loses when it is full",
          cot_capacity_options},
         {"shared", "dai2024deepseekmoe, yang2024qwen2", "an expert beside the pool that sees every token",

@@ -26,18 +26,25 @@ typedef struct {
     cot_attention_shape shape;
 } attention_case;
 
+#define PLAIN {.rope_type = COT_ROPE_DEFAULT}  /* rotary positions as they are */
+
 static const attention_case cases[] = {
-    {1, 1, 0, {1, 1, 4, 0, 0, 0}},
-    {5, 5, 0, {2, 2, 4, 100, 0, 0}},
-    {17, 17, 0, {2, 1, 6, 10000, 0, 0}},
-    {65, 65, 0, {3, 1, 32, 10000, 0, 0}},
-    {64, 64, 0, {2, 2, 64, 0, 0, 0.5}},
-    {96, 48, 0, {4, 2, 16, 10000, 0, 0}},
-    {120, 60, 23, {2, 2, 8, 500, 0, 0}},
-    {150, 150, 0, {2, 1, 8, 10000, 37, 0}},
-    {150, 150, 0, {2, 2, 8, 10000, 1, 0}},
-    {200, 200, 70, {1, 1, 80, 10000, 64, 0}},
-    {300, 300, 0, {9, 1, 4, 10000, 100, 0}},  /* one span of several chunks, one key head: backward in parts */
+    {1, 1, 0, {1, 1, 4, 0, 0, 0, PLAIN}},
+    {5, 5, 0, {2, 2, 4, 100, 0, 0, PLAIN}},
+    {17, 17, 0, {2, 1, 6, 10000, 0, 0, PLAIN}},
+    {65, 65, 0, {3, 1, 32, 10000, 0, 0, PLAIN}},
+    {64, 64, 0, {2, 2, 64, 0, 0, 0.5, PLAIN}},
+    {96, 48, 0, {4, 2, 16, 10000, 0, 0, PLAIN}},
+    {120, 60, 23, {2, 2, 8, 500, 0, 0, PLAIN}},
+    {150, 150, 0, {2, 1, 8, 10000, 37, 0, PLAIN}},
+    {150, 150, 0, {2, 2, 8, 10000, 1, 0, PLAIN}},
+    {200, 200, 70, {1, 1, 80, 10000, 64, 0, PLAIN}},
+    {300, 300, 0, {9, 1, 4, 10000, 100, 0, PLAIN}},  /* one span of several chunks, one key head: backward in parts */
+    {70, 70, 0, {2, 1, 16, 500, 0, 0, {.rope_type = COT_ROPE_LINEAR, .factor = 3}}},
+    {90, 45, 20, {2, 1, 8, 10000, 0, 0, {.rope_type = COT_ROPE_DYNAMIC, .factor = 2,
+                                         .original_max_position_embeddings = 11}}},
+    {70, 70, 0, {1, 1, 32, 10000, 0, 0, {.rope_type = COT_ROPE_YARN, .factor = 4, .beta_fast = 32, .beta_slow = 1,
+                                         .truncate = true, .original_max_position_embeddings = 64}}},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -74,13 +81,20 @@ static double *numbers(int64_t count, uint64_t from)
 
 /* ---- the same in plain form ---- */
 
+/* The longest sequence: that of the batch's rows or documents. */
+static int32_t longest(const attention_case *c) { return c->document ? c->document : c->row; }
+
+/* Frequencies have a test of their own (tests/base/test_rope.c). */
 static void turn(const attention_case *c, const double *x, int32_t position, double *out)
 {
     const int32_t dim = c->shape.head_dim, half = dim / 2;
+    double frequency[64] = {0}, size = 1;
+    if (c->shape.rope_theta > 0)
+        size = cot_rope_frequencies(&c->shape.rope, c->shape.rope_theta, dim, longest(c), frequency);
     for (int32_t j = 0; j < half; j++) {
-        const double angle = c->shape.rope_theta > 0 ? position * pow(c->shape.rope_theta, -2.0 * j / dim) : 0;
-        out[j] = x[j] * cos(angle) - x[half + j] * sin(angle);
-        out[half + j] = x[half + j] * cos(angle) + x[j] * sin(angle);
+        const double cosine = size * cos(position * frequency[j]), sine = size * sin(position * frequency[j]);
+        out[j] = x[j] * cosine - x[half + j] * sine;
+        out[half + j] = x[half + j] * cosine + x[j] * sine;
     }
 }
 
@@ -352,7 +366,7 @@ static void threads_agree(void **state)
 static void causal(void **state)
 {
     (void)state;
-    const attention_case c = {100, 100, 0, {2, 1, 16, 10000, 0, 0}};
+    const attention_case c = {100, 100, 0, {2, 1, 16, 10000, 0, 0, PLAIN}};
     int32_t *first = first_of(&c);
     double *qkv = numbers(c.tokens * width_of(&c), 0);
     for (int mode = 0; mode < COT_MODE_COUNT; mode++) {
@@ -417,9 +431,10 @@ static void state_continues(void **state)
 {
     (void)state;
     static const attention_case sequences[] = {
-        {150, 150, 0, {2, 1, 8, 10000, 37, 0}},
-        {150, 150, 0, {3, 3, 32, 10000, 0, 0}},
-        {700, 700, 0, {4, 2, 6, 0, 0, 0}},
+        {150, 150, 0, {2, 1, 8, 10000, 37, 0, PLAIN}},
+        {150, 150, 0, {3, 3, 32, 10000, 0, 0, {.rope_type = COT_ROPE_LLAMA3, .factor = 8, .low_freq_factor = 1,
+                                               .high_freq_factor = 4, .original_max_position_embeddings = 64}}},
+        {700, 700, 0, {4, 2, 6, 0, 0, 0, PLAIN}},
     };
     static const int32_t cuts[][8] = {{150}, {1, 2, 3, 4, 70, 149, 150}, {64, 128, 129, 150}};
     static const int32_t long_cuts[] = {1, 600, 601, 602, 699, 700};
@@ -438,7 +453,7 @@ static void walk_follows_paths(void **state)
     enum { PAST = 20, WALK = 190 };
     static const struct { int32_t at, tokens; } runs[] = {{0, 70}, {70, 5}, {70, 1}, {30, 80}, {110, 3}, {0, 1}, {1, 30}};
     static const double tolerance[] = {1e-12, 5e-6, 1.5e-2};
-    attention_case c = {PAST + WALK, PAST + WALK, 0, {4, 2, 8, 10000, 50, 0}}, line = c;
+    attention_case c = {PAST + WALK, PAST + WALK, 0, {4, 2, 8, 10000, 50, 0, PLAIN}}, line = c;
     const int64_t width = width_of(&c), outs = outs_of(&c) / c.tokens;
     double *qkv = numbers(c.tokens * width, 0), *path = cot_malloc((size_t)(c.tokens * width) * sizeof *path);
     double *out = cot_calloc((size_t)outs_of(&c) * sizeof *out);
@@ -496,18 +511,22 @@ static void expect(cot_status want, const char *part, const attention_case *c, c
 static void says_what_is_wrong(void **state)
 {
     (void)state;
-    const attention_case c = {4, 4, 0, {2, 1, 8, 0, 0, 0}};
+    const attention_case c = {4, 4, 0, {2, 1, 8, 0, 0, 0, PLAIN}};
     attention_case odd = c, uneven = c, window = c;
     odd.shape.head_dim = 7;
     uneven.shape.num_heads = 3;
     uneven.shape.num_kv_heads = 2;
     window.shape.sliding_window = -1;
+    attention_case scaled = c;
+    scaled.shape.rope_theta = 100;
+    scaled.shape.rope = (cot_rope_scaling){.rope_type = COT_ROPE_LINEAR, .factor = 0.5};
     const int32_t first[] = {0, 0, 0, 0}, late[] = {0, 0, 3, 0};
     expect(COT_SHAPE_MISMATCH, "expected f32 [tokens, 32]", &c, first, NULL, 31);
     expect(COT_INVALID, "token 2 sees tokens from 3 on, expected 0 to 2", &c, late, NULL, 32);
     expect(COT_INVALID, "head size 7", &odd, first, NULL, 28);
     expect(COT_INVALID, "3 heads, 2 key/value heads", &uneven, first, NULL, 56);
     expect(COT_INVALID, "sliding_window -1", &window, first, NULL, 32);
+    expect(COT_INVALID, "scaled rotary positions, expected a factor from 1 on", &scaled, first, NULL, 32);
     cot_kv_state *kv = NULL;
     assert_int_equal(cot_kv_state_create(3, 1, 8, COT_MODE_F32, &kv), COT_OK);
     expect(COT_INVALID, "4 more tokens after 0, expected at most 3", &c, NULL, kv, 32);

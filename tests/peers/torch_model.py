@@ -20,10 +20,32 @@ RULES = {
     "load": dict(coef=0.1, threshold="excluding", threshold_grad=True),
 }
 ATTENTION = dict(num_heads=4, num_kv_heads=None, head_dim=None, rope_theta=10000.0, sliding_window=0, bias=False,
-                 qk_norm=False)
+                 out_bias=False, qk_norm=False, qk_norm_over="head", rope_scaling=None)
 CAPACITY = dict(capacity_factor=1.25, policy="position", round="ceil")
 MODEL = dict(hidden_size=256, num_layers=4, mixer=None, ffn=None, layers=(), tie_word_embeddings=True,
              rms_norm_eps=1e-5, init_std=None)  # how parameters start is not asked here
+
+
+def frequencies(a, size, dtype):
+    """Rotary angles per position and the length of the turned pairs; of the scaled kinds linear, and yarn as in its paper."""
+    pair = torch.arange(0, size, 2, dtype=dtype)
+    frequency, scaling = a["rope_theta"] ** (-pair / size), a["rope_scaling"] or {"rope_type": "default"}
+    if scaling["rope_type"] == "default":
+        return frequency, 1.0
+    factor = scaling["factor"]
+    if scaling["rope_type"] == "linear":
+        return frequency / factor, 1.0
+    assert scaling["rope_type"] == "yarn"
+    turns = scaling["original_max_position_embeddings"] * frequency / (2 * math.pi)  # within the trained length
+
+    def pair_with(wanted):  # where log(turns), a straight line over pairs, has this value
+        slope = (turns[1].log() - turns[0].log())
+        return ((math.log(wanted) - turns[0].log()) / slope).item()
+
+    low, high = math.floor(pair_with(scaling.get("beta_fast", 32))), math.ceil(pair_with(scaling.get("beta_slow", 1)))
+    low, high = max(low, 0), min(high, size - 1)
+    ramp = ((torch.arange(size // 2, dtype=dtype) - low) / (high - low)).clamp(0, 1)
+    return frequency * (1 - ramp) + frequency / factor * ramp, 0.1 * math.log(factor) + 1
 
 
 def options(spec, known):
@@ -75,14 +97,20 @@ class Model:
         out[f"{name}.out.weight"] = (d, h * size)
         if a["bias"]:
             out[f"{name}.qkv.bias"] = ((h + 2 * kv) * size,)
+        if a["out_bias"]:
+            out[f"{name}.out.bias"] = (d,)
         if a["qk_norm"]:
-            out[f"{name}.q_norm.weight"] = out[f"{name}.k_norm.weight"] = (size,)
+            whole = a["qk_norm_over"] == "vector"
+            out[f"{name}.q_norm.weight"] = (h * size if whole else size,)
+            out[f"{name}.k_norm.weight"] = (kv * size if whole else size,)
 
     def ffn_shapes(self, name, spec, out):
         d = self.o["hidden_size"]
         if spec["kind"] == "dense":
             f = spec["intermediate_size"]
             out[f"{name}.gate_up.weight"], out[f"{name}.down.weight"] = (2 * f, d), (d, f)
+            if spec.get("bias"):
+                out[f"{name}.gate_up.bias"], out[f"{name}.down.bias"] = (2 * f,), (d,)
             return
         e, f = spec["experts"]["num_experts"], spec["experts"]["intermediate_size"]
         out[f"{name}.router.weight"] = (e, d)
@@ -120,19 +148,23 @@ class Model:
 
     @staticmethod
     def swiglu(p, name, x, end=".weight", e=...):
-        gate, up = (x @ p[f"{name}.gate_up{end}"][e].T).chunk(2, -1)
-        return (gate * torch.sigmoid(gate) * up) @ p[f"{name}.down{end}"][e].T
+        bias = [p.get(f"{name}.{part}.bias", 0) for part in ("gate_up", "down")]
+        gate, up = (x @ p[f"{name}.gate_up{end}"][e].T + bias[0]).chunk(2, -1)
+        return (gate * torch.sigmoid(gate) * up) @ p[f"{name}.down{end}"][e].T + bias[1]
 
     def attention(self, p, name, spec, x, first):
         a, h, kv, size = self.heads(spec)
         tokens = x.shape[0]
         qkv = x @ p[f"{name}.qkv.weight"].T + (p[f"{name}.qkv.bias"] if a["bias"] else 0)
-        q, k, v = (part.view(tokens, -1, size) for part in qkv.split([h * size, kv * size, kv * size], -1))
-        if a["qk_norm"]:
-            q, k = self.norm(q, p[f"{name}.q_norm.weight"]), self.norm(k, p[f"{name}.k_norm.weight"])
+        q, k, v = qkv.split([h * size, kv * size, kv * size], -1)
+        if a["qk_norm"]:  # over as many elements as there are weights
+            weights = [p[f"{name}.{part}_norm.weight"] for part in "qk"]
+            q, k = (self.norm(part.view(tokens, -1, w.numel()), w) for part, w in zip((q, k), weights))
+        q, k, v = (part.reshape(tokens, -1, size) for part in (q, k, v))
         index = torch.arange(tokens)
-        angle = (index - first)[:, None] * a["rope_theta"] ** (-torch.arange(0, size, 2, dtype=x.dtype) / size)
-        turn = torch.polar(torch.ones_like(angle), angle)[:, None]
+        frequency, length = frequencies(a, size, x.dtype)
+        angle = (index - first)[:, None] * frequency
+        turn = torch.polar(torch.full_like(angle, length), angle)[:, None]
 
         def rotate(t):  # pairs (i, i + size / 2) as complex numbers
             turned = torch.complex(*t.chunk(2, -1)) * turn
@@ -146,7 +178,8 @@ class Model:
             seen &= back < a["sliding_window"]
         scores = torch.einsum("thd,shd->hts", q, k) / math.sqrt(size)
         weights = scores.masked_fill(~seen, -math.inf).softmax(-1)
-        return torch.einsum("hts,shd->thd", weights, v).reshape(tokens, h * size) @ p[f"{name}.out.weight"].T
+        mixed = torch.einsum("hts,shd->thd", weights, v).reshape(tokens, h * size)
+        return mixed @ p[f"{name}.out.weight"].T + (p[f"{name}.out.bias"] if a["out_bias"] else 0)
 
     # ---- the sparse feed-forward ----
 

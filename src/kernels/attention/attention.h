@@ -32,8 +32,9 @@ typedef struct {
 } cot_attention_strip;
 
 typedef struct {
-    /* turns[i] of positions first .. first + n - 1: angle j of position p is p * theta^(-2 j / dim), taken in f64. */
-    void (*turns)(int32_t first, int32_t n, int32_t dim, double theta, void *turns);
+    /* turns[i] of positions first .. first + n - 1: angle j of position p is p * frequency[j], taken in f64; cosines and
+     * sines are multiplied by `size`. */
+    void (*turns)(int32_t first, int32_t n, int32_t dim, const double *frequency, double size, void *turns);
 
     /* rows[i] = factor * turned(x[i * stride ...]) for i < n; row i turns by turns[position[i]], half-split pairs:
      * (x[j], x[j + dim / 2]) = (a, b) -> (a cos - b sin, b cos + a sin). Rows n .. padded - 1 are zeroed. */

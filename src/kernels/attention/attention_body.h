@@ -54,23 +54,23 @@ static inline act K(narrow)(real value) { return value; }
 /* ---- rotary positions: [su2021roformer], half-split pairs ---- */
 
 /* Angles are sums of a coarse and a fine one, so that a position costs a complex product and not a sine. */
-static void K(attention_turns)(int32_t first, int32_t n, int32_t dim, double theta, void *turns_)
+static void K(attention_turns)(int32_t first, int32_t n, int32_t dim, const double *frequency, double size,
+                               void *turns_)
 {
     enum { FINE = 16 };
     real *turns = turns_;
     const int32_t half = dim / 2;
     for (int32_t j = 0; j < half; j++) {
-        const double frequency = pow(theta, -2.0 * j / dim);
         double cosine[FINE], sine[FINE], coarse_cosine = 0, coarse_sine = 0;
         for (int32_t p = first; p < first + n && p < first + FINE; p++) {
-            cosine[p % FINE] = cos(p % FINE * frequency);
-            sine[p % FINE] = sin(p % FINE * frequency);
+            cosine[p % FINE] = cos(p % FINE * frequency[j]);
+            sine[p % FINE] = sin(p % FINE * frequency[j]);
         }
         for (int32_t p = first; p < first + n; p++) {
             const int32_t fine = p % FINE;
             if (p == first || fine == 0) {
-                coarse_cosine = cos((p - fine) * frequency);
-                coarse_sine = sin((p - fine) * frequency);
+                coarse_cosine = size * cos((p - fine) * frequency[j]);
+                coarse_sine = size * sin((p - fine) * frequency[j]);
             }
             real *turn = turns + (size_t)(p - first) * (size_t)dim;
             turn[j] = (real)(coarse_cosine * cosine[fine] - coarse_sine * sine[fine]);

@@ -9,6 +9,10 @@
 #include <coterie/config.h>
 #include <coterie/status.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /** What all threads together reach. A multiply-add counts as two FLOPs. */
 typedef struct {
     const char *cpu, *kernels;    /**< model name; "ref", "avx2", "avx512", "avx512bf16" */
@@ -56,5 +60,9 @@ typedef struct {
  * Errors   those of cot_plan_create() and cot_trainer_step().
  */
 COT_API cot_status cot_bench_train(const cot_config *recipe, int64_t steps, cot_bench_result *out);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -9,6 +9,10 @@
 
 #include <coterie/status.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct cot_config cot_config;
 
 typedef enum { COT_CONFIG_NULL, COT_CONFIG_SCALAR, COT_CONFIG_LIST, COT_CONFIG_MAP } cot_config_kind;
@@ -66,5 +70,9 @@ COT_API cot_status cot_config_bool(const cot_config *config, bool *out);
 /** The tree as YAML (block style) or JSON text; the caller frees it with free(). */
 COT_API cot_status cot_config_to_yaml(const cot_config *config, char **out);
 COT_API cot_status cot_config_to_json(const cot_config *config, char **out);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

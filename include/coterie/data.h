@@ -15,6 +15,10 @@
 #include <coterie/status.h>
 #include <coterie/tokenizer.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum { COT_SPLIT_TRAIN, COT_SPLIT_VALID, COT_SPLITS } cot_split;
 
 /** Told now and then how far long work is: `done` of `total` bytes of files. Returns false to stop it (COT_STOPPED). */
@@ -210,5 +214,9 @@ COT_API uint64_t cot_windows_scored(const cot_windows *windows);  /**< Tokens th
 COT_API cot_status cot_windows_next(cot_windows *windows, cot_batch *out);
 
 COT_API void cot_windows_rewind(cot_windows *windows);  /**< Back to the start. */
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

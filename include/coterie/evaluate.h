@@ -5,6 +5,10 @@
 #include <coterie/data.h>
 #include <coterie/model.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /** Sums over one source of text, or over all. */
 typedef struct {
     const char *name;
@@ -83,5 +87,9 @@ COT_API cot_status cot_model_logits_of(cot_model *model, const int32_t *ids, int
  * Errors   COT_IO; COT_FORMAT naming the place in the list; COT_INVALID.
  */
 COT_API cot_status cot_model_logits_file(cot_model *model, const char *ids_path, const char *logits_path);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

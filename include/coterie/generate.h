@@ -5,6 +5,10 @@
 #include <coterie/model.h>
 #include <coterie/tokenizer.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /** A sequence that a model has read, and what it needs to go on. */
 typedef struct cot_session cot_session;
 
@@ -88,5 +92,9 @@ typedef struct {
  */
 COT_API cot_status cot_generate(cot_model *model, const cot_tokenizer *tokenizer, const char *prompt, size_t length, const cot_generate_options *options,
                                 cot_on_token on_token, void *context, cot_generated *out);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

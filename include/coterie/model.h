@@ -10,6 +10,10 @@
 #include <coterie/status.h>
 #include <coterie/tokenizer.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct cot_model cot_model;
 
 /**
@@ -78,5 +82,9 @@ COT_API const cot_config *cot_model_section(const cot_model *model);
 
 /** Visits parameters: name, shape (rank entries), and whether it is trained. Returns false past the end. */
 COT_API bool cot_model_parameter(const cot_model *model, size_t index, const char **name, int *rank, int64_t shape[4]);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -9,6 +9,10 @@
 
 #include <coterie/status.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /** How one sparse layer was used, row by row (a stretch of the run, or a source of text). */
 typedef struct {
     int32_t layer;    /**< its number in the model */
@@ -88,5 +92,9 @@ COT_API cot_status cot_plot_script(const cot_plot *plot, const char *path, char 
  * Threads  safe for different paths.
  */
 COT_API cot_status cot_plot_draw(const cot_plot *plot, const char *path, bool keep_script);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -6,6 +6,10 @@
 
 #include <coterie/status.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /** A recipe file. */
 typedef struct {
     char *name;     /**< the file's name without .yaml */
@@ -14,8 +18,9 @@ typedef struct {
 } cot_recipe;
 
 /**
- * Lists the recipes by name. They lie in $COTERIE_RECIPES, or else in the source tree the library was built from, or
- * else where it was installed: the first of these folders that exists.
+ * Lists the recipes by name. They lie in $COTERIE_RECIPES, or else in share/coterie/recipes of the prefix from which
+ * the program or the library runs, or else in the source tree it was built from, or else where it was to be installed:
+ * the first of these folders that exists.
  *
  *   out   [*count] out; give it back with cot_recipes_destroy()
  *
@@ -33,5 +38,9 @@ COT_API void cot_recipes_destroy(cot_recipe *recipes, size_t count);  /**< Accep
  * Errors   COT_NOT_FOUND with the nearest name and where recipes were looked for.
  */
 COT_API cot_status cot_recipes_find(const char *name, char **path);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -7,6 +7,10 @@
 
 #include <coterie/status.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /** A family of interchangeable things. */
 typedef struct {
     const char *name;      /**< "routers" */
@@ -56,5 +60,9 @@ COT_API bool cot_registry_option_at(const char *family, const char *member, size
 COT_API void cot_registry_suggest(const char *noun, const char *typed, size_t count,
                                   const char *(*name_at)(const void *context, size_t i), const void *context, char *out,
                                   size_t bytes);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -9,6 +9,10 @@
 
 #include <coterie/status.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /** What to try; texts are inline YAML as in recipes. */
 typedef struct {
     const char        *router;         /**< "{kind: noisy_top_k, top_k: 2}" */
@@ -61,5 +65,9 @@ COT_API void cot_route_result_destroy(cot_route_result *result);
  * "raw_noise_std"}. Numbers have 17 digits. The caller frees the text with free().
  */
 COT_API cot_status cot_route_to_json(const cot_route_result *result, char **out);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

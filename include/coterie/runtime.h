@@ -4,6 +4,10 @@
 
 #include <coterie/status.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /**
  * Sets the number of threads of all later work. Results do not depend on it.
  *
@@ -19,5 +23,9 @@ COT_API int cot_get_threads(void);
 
 /** Which kernels are in use: "ref", "avx2", "avx512" or "avx512bf16" (COTERIE_CPU lowers it). */
 COT_API const char *cot_cpu_kernels(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -14,6 +14,10 @@
 #include <coterie/config.h>
 #include <coterie/status.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct cot_sparse_layer cot_sparse_layer;
 
 /**
@@ -81,5 +85,9 @@ typedef struct {
  * Returns  false past the end.
  */
 COT_API bool cot_sparse_layer_parameter_at(cot_sparse_layer *layer, size_t index, cot_sparse_layer_parameter *out);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

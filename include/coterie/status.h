@@ -8,6 +8,10 @@
 #define COT_API
 #endif
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define COT_STATUS_LIST(X)                                                    \
     X(OK,             "success")                                              \
     X(INVALID,        "a value is out of range or of the wrong kind")         \
@@ -42,5 +46,9 @@ COT_API const char *cot_last_error(void);
 
 /** The library's version, e.g. "0.1.0". */
 COT_API const char *cot_version(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -13,6 +13,10 @@
 
 #include <coterie/status.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct cot_tokenizer cot_tokenizer;
 typedef struct cot_tokenizer_encoder cot_tokenizer_encoder;
 
@@ -135,5 +139,9 @@ COT_API cot_status cot_tokenizer_encoder_run(cot_tokenizer_encoder *encoder, con
  */
 COT_API cot_status cot_tokenizer_decode(const cot_tokenizer *tokenizer, const int32_t *ids, size_t count,
                                         bool skip_special, char **text, size_t *length);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

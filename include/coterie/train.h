@@ -6,6 +6,10 @@
 #include <coterie/evaluate.h>
 #include <coterie/model.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /** What a recipe means, before anything large is taken or written. */
 typedef struct cot_plan cot_plan;
 
@@ -105,5 +109,9 @@ COT_API cot_model  *cot_trainer_model(cot_trainer *trainer);  /**< Borrowed. */
 /** Where time went, by kind of operation, since the last call of cot_trainer_clear_times(): name and seconds; false past the end. */
 COT_API bool cot_trainer_time(const cot_trainer *trainer, size_t index, const char **name, double *seconds);
 COT_API void cot_trainer_clear_times(cot_trainer *trainer);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -9,6 +9,10 @@
 
 #include <coterie/status.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { COT_KNESER_NEY_MAX_ORDER = 8 };
 
 typedef struct cot_kneser_ney cot_kneser_ney;
@@ -69,5 +73,9 @@ COT_API cot_status cot_kneser_ney_nll(const cot_kneser_ney *model, const int32_t
 /** The same, summed: score->nll[n - 1] / score->tokens is nats per token. Orders above the model's are zero. */
 COT_API cot_status cot_kneser_ney_evaluate(const cot_kneser_ney *model, const int32_t *tokens, size_t count,
                                            const size_t *starts, size_t documents, cot_kneser_ney_score *score);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -10,6 +10,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/data_folder.h"
 #include "base/fail.h"
 #include "base/memory.h"
 
@@ -134,11 +135,12 @@ static int by_path(const void *a, const void *b)
 /* What the user's path means: relative paths that are not here may be among the data that came with the program. */
 static char *resolve(const char *path)
 {
-    static const char *const homes[] = {COT_SOURCE_DIR, COT_DATADIR};
-    struct stat              info;
+    struct stat info;
+    char        home[PATH_MAX];
     if (path[0] == '/' || stat(path, &info) == 0) return cot_strdup(path);
-    for (size_t i = 0; i < sizeof homes / sizeof *homes; i++) {
-        char *there = join(homes[i], path);
+    for (size_t i = 0; cot_data_folder(i, home, sizeof home); i++) {
+        if (!*home) continue;
+        char *there = join(home, path);
         if (!there || stat(there, &info) == 0) return there;
         cot_free(there);
     }

@@ -3,11 +3,13 @@
 #include <coterie/recipes.h>
 
 #include <dirent.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/data_folder.h"
 #include "base/fail.h"
 #include "base/memory.h"
 #include "base/options.h"
@@ -24,13 +26,32 @@ static bool is_file(const char *path)
     return stat(path, &s) == 0 && !S_ISDIR(s.st_mode);
 }
 
-/* The folder with the recipes, or NULL. */
-static const char *folder(void)
+/* Writes the index-th folder that may hold recipes, "" for an unknown one; false past the end. */
+static bool folder_at(size_t index, char *out, size_t bytes)
 {
-    const char *const places[] = {getenv("COTERIE_RECIPES"), COT_SOURCE_DIR "/recipes", COT_DATADIR "/recipes"};
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
-        if (places[i] && is_folder(places[i])) return places[i];
-    return NULL;
+    const char *own = getenv("COTERIE_RECIPES");
+    char place[PATH_MAX - 16];
+    if (index > 0 && !cot_data_folder(index - 1, place, sizeof place)) return false;
+    if (index == 0) snprintf(out, bytes, "%s", own ? own : "");
+    else snprintf(out, bytes, "%s%s", place, *place ? "/recipes" : "");
+    return true;
+}
+
+/* Writes the folder with the recipes; false when there is none. */
+static bool find_folder(char *out, size_t bytes)
+{
+    for (size_t i = 0; folder_at(i, out, bytes); i++)
+        if (is_folder(out)) return true;
+    return false;
+}
+
+static cot_status fail_folder(void)
+{
+    char place[PATH_MAX], list[1024] = "";
+    size_t used = 0;
+    for (size_t i = 1; used < sizeof list && folder_at(i, place, sizeof place); i++)
+        if (*place) used += (size_t)snprintf(list + used, sizeof list - used, ", %s", place);
+    return cot_fail(COT_IO, "no folder with recipes; looked at $COTERIE_RECIPES%s", list);
 }
 
 static char *join(const char *directory, const char *file)
@@ -80,10 +101,8 @@ cot_status cot_recipes_list(cot_recipe **out, size_t *count)
 {
     *out = NULL;
     *count = 0;
-    const char *place = folder();
-    if (!place)
-        return cot_fail(COT_IO, "no folder with recipes; looked at $COTERIE_RECIPES, %s and %s",
-                        COT_SOURCE_DIR "/recipes", COT_DATADIR "/recipes");
+    char place[PATH_MAX];
+    if (!find_folder(place, sizeof place)) return fail_folder();
     struct dirent **files;
     const int n = scandir(place, &files, is_recipe, alphasort);
     if (n < 0) return cot_fail(COT_IO, "%s: cannot be listed", place);

@@ -1,41 +1,69 @@
 #!/usr/bin/env bash
-# make install into an empty prefix: the library exports its own names only, a C program builds against it through
-# pkg-config and runs, and the program finds its recipes and corpus.
+# An installed tree, put somewhere else than it was configured for: programs in C and C++ build against it through pkg-config and
+# through find_package(), and program and library find their recipes and texts there.
 set -eu
-build=$1 source=$2 cmake=$3 cc=$4
+build=$1 source=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 prefix=$work/prefix
 export OMP_WAIT_POLICY=passive
+unset COTERIE_RECIPES
+cd "$work"  # nothing is found because we stand in the source tree
 
-fail() { echo "FAILED: $*"; exit 1; }
+fail() { echo "FAILED: $*"; cat "$work/log" 2>/dev/null; exit 1; }
 
-"$cmake" --install "$build" --prefix "$prefix" >"$work/log" || { cat "$work/log"; fail "nothing was installed"; }
-export PKG_CONFIG_PATH
-PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name coterie.pc)")
+"$CMAKE" --install "$build" --prefix "$prefix" >log 2>&1 || fail "nothing was installed"
 for file in bin/coterie include/coterie/model.h share/coterie/recipes/default.yaml share/coterie/data/demo/drama.txt; do
     [ -f "$prefix/$file" ] || fail "$file is missing"
 done
 diff -r "$source/include/coterie" "$prefix/include/coterie" || fail "headers differ"
 
-library=$(pkg-config --variable=libdir coterie)/libcoterie.so
-nm -D --defined-only "$library" | awk '{print $3}' >"$work/names"
-! grep -v '^cot_' "$work/names" || fail "the library exports names that are not its own"
-grep -hoE '\bcot_[a-z0-9_]+\(' "$source"/include/coterie/*.h | tr -d '(' | sort -u | while read -r name; do
-    grep -qx "$name" "$work/names" || fail "$name is declared, but not exported"
-done
-
-# Each header stands on its own.
-for header in "$prefix"/include/coterie/*.h; do
-    printf '#include <coterie/%s>\nint x;\n' "$(basename "$header")" >"$work/header.c"
-    # shellcheck disable=SC2046
-    "$cc" -std=c17 -Wall -Wextra -Werror -pedantic $(pkg-config --cflags coterie) -c "$work/header.c" -o "$work/h.o"
-done
-
-# shellcheck disable=SC2046
-"$cc" -std=c17 -O1 "$source/examples/sparse_layer.c" -o "$work/sparse_layer" $(pkg-config --cflags --libs coterie)
-LD_LIBRARY_PATH=$(dirname "$library") "$work/sparse_layer" >"$work/out" || fail "the example does not run"
-grep -q '^rows of kind 3 go to experts' "$work/out" || fail "the example prints something else"
+export PKG_CONFIG_PATH
+PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name coterie.pc)")
+library=$(pkg-config --variable=libdir coterie)
 version=$(pkg-config --modversion coterie)
-"$prefix/bin/coterie" --version | grep -qF "$version" || fail "the program is not of version $version"
-echo "installed"
+export LD_LIBRARY_PATH=$library
+
+# The example as its users build it.
+runs() { "$1" >out 2>log || fail "$1 does not run"; grep -q '^rows of kind 3 go to experts' out || fail "$1 prints something else"; }
+# shellcheck disable=SC2046
+"$CC" -std=c17 -O1 "$source/examples/sparse_layer.c" -o with_pkg_config $(pkg-config --cflags --libs coterie)
+runs ./with_pkg_config
+
+mkdir client
+cat >client/CMakeLists.txt <<CMAKE
+cmake_minimum_required(VERSION 3.18)
+project(client C)
+find_package(coterie $version REQUIRED)
+add_executable(with_cmake $source/examples/sparse_layer.c)
+target_link_libraries(with_cmake PRIVATE coterie::coterie)
+CMAKE
+{ "$CMAKE" -S client -B client/build -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$CC" &&
+    "$CMAKE" --build client/build; } >log 2>&1 || fail "find_package(coterie) does not serve"
+runs client/build/with_cmake
+sed -i "s/coterie $version/coterie 99.0/" client/CMakeLists.txt
+! "$CMAKE" -S client -B client/build -DCMAKE_PREFIX_PATH="$prefix" >log 2>&1 || fail "version 99 is found"
+
+# From C++, and what comes with the library is found beside it.
+cat >where.cc <<'CODE'
+#include <coterie/recipes.h>
+#include <cstdio>
+int main() {
+    char *path;
+    if (cot_recipes_find("default", &path) != COT_OK) return std::puts(cot_last_error()), 1;
+    std::puts(path);
+}
+CODE
+# shellcheck disable=SC2046
+if [ -n "${CXX-}" ]; then
+    "$CXX" -std=c++17 where.cc -o where $(pkg-config --cflags --libs coterie)
+    [ "$(realpath "$(./where)")" = "$(realpath "$prefix/share/coterie/recipes/default.yaml")" ] ||
+        fail "the library finds $(./where)"
+fi
+
+coterie=$prefix/bin/coterie
+"$coterie" --version | grep -qF "$version" || fail "the program is not of version $version"
+"$coterie" list recipes --json | grep -qF "$prefix/" || fail "the program's recipes are not the installed ones"
+"$coterie" train default --dry-run --set data.cache_dir=cache >out 2>log || fail "the installed program cannot plan the default recipe"
+grep -q '^data .* 4 sources' out || fail "the installed texts are not found"
+echo "installed: $version"

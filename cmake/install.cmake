@@ -1,0 +1,21 @@
+# What `make install` puts where: library, headers, pkg-config and CMake package files, program, recipes, the demo's texts, documents.
+include(CMakePackageConfigHelpers)
+set(data ${CMAKE_INSTALL_DATADIR}/coterie)
+set(package ${CMAKE_INSTALL_LIBDIR}/cmake/coterie)
+
+install(TARGETS coterie EXPORT coterie LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS coterie_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(DIRECTORY include/coterie DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+install(DIRECTORY recipes DESTINATION ${data} FILES_MATCHING PATTERN "*.yaml")
+install(DIRECTORY data/demo DESTINATION ${data}/data)
+install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md" PATTERN "*.bib")
+install(FILES LICENSE CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY examples DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.c")
+
+# For those who build against it: pkg-config, and find_package(coterie) with the target coterie::coterie.
+file(RELATIVE_PATH COTERIE_PC_PREFIX ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+configure_file(cmake/coterie.pc.in coterie.pc @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/coterie.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+install(EXPORT coterie NAMESPACE coterie:: FILE coterieConfig.cmake DESTINATION ${package})
+write_basic_package_version_file(coterieConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_BINARY_DIR}/coterieConfigVersion.cmake DESTINATION ${package})

@@ -5,7 +5,7 @@ RUN   ?= runs/demo
 PREFIX ?= /usr/local
 COTERIE = $(BUILD)/coterie
 
-.PHONY: all demo check check-sanitize check-peers bench bench-peers install clean help
+.PHONY: all demo check check-long check-sanitize check-peers bench bench-peers install clean help
 
 all: ## builds build/coterie and the library
 	@tools/setup.sh build
@@ -28,6 +28,12 @@ check-sanitize: ## the tests under AddressSanitizer and UndefinedBehaviorSanitiz
 	@cmake -S . -B $(BUILD)-sanitize -DCOTERIE_SANITIZE=address,undefined -DCOTERIE_WERROR=ON $(CMAKE_FLAGS) > $(BUILD)-sanitize.log 2>&1 || { cat $(BUILD)-sanitize.log; exit 1; }
 	@cmake --build $(BUILD)-sanitize -j $(JOBS)
 	@cd $(BUILD)-sanitize && OMP_WAIT_POLICY=passive ctest --output-on-failure -j $(JOBS)
+
+check-long: ## what takes long: tests/long/*.sh, one after the other
+	@tools/setup.sh build check demo
+	@cmake -S . -B $(BUILD)-check -DCOTERIE_WERROR=ON $(CMAKE_FLAGS) > $(BUILD)-check.log 2>&1 || { cat $(BUILD)-check.log; exit 1; }
+	@cmake --build $(BUILD)-check -j $(JOBS)
+	@for script in tests/long/*.sh; do echo "== $$script"; BUILD=$(BUILD)-check bash $$script || exit 1; done
 
 check-peers: ## whole models against PyTorch and transformers (installs them in .venv-peers, 5.6 GB)
 	@tools/setup.sh build peers

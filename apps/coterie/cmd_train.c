@@ -103,6 +103,13 @@ static int stopped(cot_trainer *trainer)
     return CLI_OK;
 }
 
+/* What a full disk or a crowded one broke off goes on once there is room. */
+static int broke_off(cot_trainer *trainer, cot_status status)
+{
+    if (status != COT_IO && status != COT_OUT_OF_MEMORY) return cli_failed();
+    return cli_fail("%s; go on later with: coterie train --resume %s", cot_last_error(), cot_trainer_folder(trainer));
+}
+
 static int train(cot_trainer *trainer)
 {
     const cot_plan_info info = cot_plan_describe(cot_trainer_plan(trainer));
@@ -119,7 +126,7 @@ static int train(cot_trainer *trainer)
         const cot_status status = cot_trainer_step(trainer, &report);
         if (status != COT_OK) {
             progress_clear(&bar);
-            return cli_failed();
+            return broke_off(trainer, status);
         }
         note_of(&report, peak, note, sizeof note);
         progress_update(&bar, (double)report.tokens, note);

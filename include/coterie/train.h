@@ -54,14 +54,17 @@ typedef struct cot_trainer cot_trainer;
  *   plan     taken: destroyed with the trainer, also on failure
  *   folder   the run's folder, made when missing; NULL: nothing is written
  *
- * Errors   COT_INVALID when the folder holds a run already; COT_OUT_OF_MEMORY; COT_IO.
+ * Errors   COT_INVALID when the folder holds a run already, or another process is starting one there; COT_OUT_OF_MEMORY; COT_IO.
  */
 COT_API cot_status cot_trainer_create(cot_plan *plan, const char *folder, cot_trainer **out);
 
 /**
  * Goes on with a run where its last checkpoint stands. What follows is bit-identical to a run never stopped (same build and CPU type).
  *
- *   changes   `key=value` assignments to its recipe (e.g. more tokens), `count` of them
+ *   changes   `key=value` assignments to its recipe (e.g. more tokens), `count` of them; its recipe.yaml has them from then on
+ *
+ * Errors   those of cot_plan_create(); COT_NOT_FOUND when the folder holds no run; COT_INVALID when another trainer is at work in it, or the data have
+ *          changed; COT_FORMAT when the checkpoint does not fit the recipe; COT_IO.
  */
 COT_API cot_status cot_trainer_resume(const char *folder, const char *const *changes, size_t count, cot_prepare_progress progress, void *context,
                                       cot_trainer **out);
@@ -95,7 +98,8 @@ typedef struct {
  *
  *   report   its pointers live until the next call
  *
- * Errors   COT_NOT_FINITE naming step and layer: parameters are as before the step, the last checkpoint stays. COT_IO.
+ * Errors   COT_NOT_FINITE naming step and layer: parameters are as before the step, the last checkpoint stays. COT_IO, COT_OUT_OF_MEMORY: the last
+ *          checkpoint stays, and cot_trainer_resume() goes on from it.
  */
 COT_API cot_status cot_trainer_step(cot_trainer *trainer, cot_step_report *report);
 

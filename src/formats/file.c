@@ -126,21 +126,32 @@ static bool same_file(int file, const char *path)
            && by_handle.st_ino == by_path.st_ino;
 }
 
-/* Opens the partial file, locked and empty; -1 with errno, EBUSY when somebody else has it. The lock counts only if the
- * file still bears the name: its last owner may just have renamed it. */
-static int open_partial(const char *partial)
+/* Opens a file, made when missing, and locks it; -1 with errno, EBUSY when somebody else has it. The lock counts only if
+ * the file still bears the name: its last owner may just have renamed or removed it. */
+static int open_locked(const char *path)
 {
     for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
-        const int file = open_retrying(partial, O_WRONLY | O_CREAT | O_NOFOLLOW);
+        const int file = open_retrying(path, O_WRONLY | O_CREAT | O_NOFOLLOW);
         if (file < 0) return -1;
         if (flock(file, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
             close(file);
             break;
         }
-        if (same_file(file, partial) && ftruncate(file, 0) == 0) return file;
+        if (same_file(file, path)) return file;
         close(file);
     }
     errno = EBUSY;
+    return -1;
+}
+
+/* Locked and empty. */
+static int open_partial(const char *partial)
+{
+    const int file = open_locked(partial);
+    if (file < 0 || ftruncate(file, 0) == 0) return file;
+    const int error = errno;
+    close(file);
+    errno = error;
     return -1;
 }
 
@@ -257,6 +268,47 @@ cot_status cot_file_write(const char *path, const void *data, size_t bytes)
     COT_TRY(cot_file_writer_open(path, &writer));
     cot_file_writer_put(writer, data, bytes);  /* a failure is kept until the commit */
     return cot_file_writer_commit(writer);
+}
+
+cot_status cot_file_append(const char *path, const void *data, size_t bytes)
+{
+    const int file = open_retrying(path, O_WRONLY | O_APPEND | O_CREAT);
+    struct stat before;
+    if (file < 0) return io_fail("write", path);
+    cot_status status = COT_OK;
+    if (fstat(file, &before) != 0) status = io_fail("write", path);
+    else if (!write_all(file, data, bytes)) {
+        status = io_fail("write", path);
+        if (ftruncate(file, before.st_size) != 0) status = io_fail("take back what was written of a line to", path);
+    }
+    close(file);
+    return status;
+}
+
+cot_status cot_file_flush(const char *path)
+{
+    const int file = open_retrying(path, O_WRONLY);
+    if (file < 0) return errno == ENOENT ? COT_OK : io_fail("write", path);
+    const cot_status status = fsync(file) == 0 ? COT_OK : io_fail("write", path);
+    close(file);
+    return status;
+}
+
+/* ---- locks ---- */
+
+cot_status cot_file_lock(const char *path, int *lock)
+{
+    *lock = open_locked(path);
+    if (*lock >= 0) return COT_OK;
+    if (errno == EBUSY) return cot_fail(COT_INVALID, "'%s': another process holds it", path);
+    return io_fail("write", path);
+}
+
+void cot_file_unlock(const char *path, int lock)
+{
+    if (lock < 0) return;
+    unlink(path);  /* while it is held */
+    close(lock);
 }
 
 /* ---- reading ---- */

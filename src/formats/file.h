@@ -27,6 +27,18 @@ void       cot_file_writer_abort(cot_file_writer *writer);  /* removes what was 
 /* All of the above in one call. */
 cot_status cot_file_write(const char *path, const void *data, size_t bytes);
 
+/* Adds to the end of a file, made when missing: all of it, or on failure nothing. A killed process may leave a part.
+ * Errors: COT_IO. */
+cot_status cot_file_append(const char *path, const void *data, size_t bytes);
+/* Makes what was appended last when the power goes; nothing to do for a file that is not there. Errors: COT_IO. */
+cot_status cot_file_flush(const char *path);
+
+/* Takes a lock for as long as this process lives or until it is given back: a file that is made when missing and removed
+ * at the end. A process that is killed leaves the file, but not the lock.
+ * Errors: COT_INVALID when another holder is there, in this process or another; COT_IO. */
+cot_status cot_file_lock(const char *path, int *lock);
+void       cot_file_unlock(const char *path, int lock);  /* accepts -1 */
+
 /* Reads a whole file (or pipe) of at most `limit` bytes, with a zero byte behind. Free *out with cot_free().
  * Errors: COT_IO; COT_FORMAT when it is longer. */
 cot_status cot_file_read(const char *path, size_t limit, char **out, size_t *bytes);

@@ -239,6 +239,10 @@ static void work_through(const cot_product_plan *w, atomic_int_fast64_t *taken, 
 void cot_product_run(cot_tape *tape, const cot_product *product)
 {
     if (cot_tape_failed(tape)) return;
+    if (!cot_tile_ready()) {
+        cot_tape_fail(tape, cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for LIBXSMM to keep its code in", cot_tape_where(tape)));
+        return;
+    }
     cot_product_plan w = cot_product_plan_make(cot_tape_mode(tape), product);
     if (w.task_count == 0) return;
     const size_t each = (size_t)cot_round_up((int64_t)(w.panel_bytes + w.block_bytes + w.sum_bytes), COT_ALIGNMENT);

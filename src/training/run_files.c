@@ -9,9 +9,9 @@
  *   best/, kept/           model folders
  *
  * A checkpoint becomes valid when trainer.json is renamed into place; older state files go away after that. So whenever the
- * program dies, trainer.json names a state that was flushed to the disk before. */
+ * program dies, trainer.json names a state that was flushed to the disk before, and metrics.jsonl holds every step up to it.
+ * While a process trains in the folder it holds `.lock` there, which the system lets go of when the process dies. */
 #include <dirent.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -26,9 +26,11 @@
 #include "formats/safetensors.h"
 #include "training/trainer_state.h"
 
-enum { PATH = 4096, STATE_NAME = 64 };
+enum { PATH = 4096 };
 
 static void path_of(const cot_trainer *t, const char *name, char path[PATH]) { snprintf(path, PATH, "%s/%s", t->folder, name); }
+
+/* ---- start ---- */
 
 cot_status cot_run_folder_check(const char *folder)
 {
@@ -38,103 +40,55 @@ cot_status cot_run_folder_check(const char *folder)
     return cot_fail(COT_INVALID, "%s holds a run already: go on with --resume %s, or choose another folder with --out", folder, folder);
 }
 
-cot_status cot_run_start(cot_trainer *t)
+cot_status cot_run_find(const char *folder)
+{
+    char path[PATH];
+    snprintf(path, sizeof path, "%s/recipe.yaml", folder);
+    return cot_file_exists(path) ? COT_OK : cot_fail(COT_NOT_FOUND, "%s holds no run: there is no %s", folder, path);
+}
+
+cot_status cot_run_lock(const char *folder, int *lock)
+{
+    char path[PATH];
+    snprintf(path, sizeof path, "%s/.lock", folder);
+    const cot_status status = cot_file_lock(path, lock);
+    if (status != COT_INVALID) return status;
+    return cot_fail(COT_INVALID, "another process is training in %s: wait for it, or stop it first", folder);
+}
+
+void cot_run_unlock(const char *folder, int lock)
+{
+    char path[PATH];
+    snprintf(path, sizeof path, "%s/.lock", folder);
+    cot_file_unlock(path, lock);
+}
+
+cot_status cot_run_write_recipe(const cot_trainer *t)
 {
     char path[PATH], *yaml = NULL;
-    COT_TRY(cot_config_to_yaml(t->plan->recipe, &yaml));
-    const bool there = cot_folder_exists(t->folder);
-    cot_status status = cot_folder_make(t->folder);
     path_of(t, "recipe.yaml", path);
-    if (status == COT_OK) status = cot_file_write(path, yaml, strlen(yaml));
-    if (status != COT_OK && !there) rmdir(t->folder);  /* an empty one helps nobody */
+    COT_TRY(cot_config_to_yaml(t->plan->recipe, &yaml));
+    const cot_status status = cot_file_write(path, yaml, strlen(yaml));
     free(yaml);
     return status;
 }
 
-/* ---- metrics.jsonl ---- */
-
-static void set_number(json_t *object, const char *key, double value)
+static cot_status start(cot_trainer *t)
 {
-    json_object_set_new(object, key, isfinite(value) ? json_real(value) : json_null());
+    COT_TRY(cot_run_lock(t->folder, &t->lock));
+    COT_TRY(cot_run_folder_check(t->folder));  /* once more: now nobody else can come first */
+    return cot_run_write_recipe(t);
 }
 
-static json_t *layer_json(const cot_step_layer *layer)
+cot_status cot_run_start(cot_trainer *t)
 {
-    json_t *object = json_object(), *load = json_array();
-    for (int64_t j = 0; j < layer->experts; j++) json_array_append_new(load, json_real(layer->load[j]));
-    json_object_set_new(object, "layer", json_integer(layer->layer));
-    json_object_set_new(object, "load", load);
-    set_number(object, "cv2", layer->cv2);
-    set_number(object, "max_vio", layer->max_vio);
-    set_number(object, "router_entropy", layer->router_entropy);
-    set_number(object, "drop_fraction", layer->drop_fraction);
-    json_object_set_new(object, "dead_experts", json_integer(layer->dead));
-    return object;
-}
-
-static json_t *report_json(const cot_trainer *t, const cot_step_report *r)
-{
-    json_t *object = json_object(), *norms = json_array(), *layers = json_array();
-    json_object_set_new(object, "step", json_integer(r->step));
-    json_object_set_new(object, "tokens", json_integer(r->tokens));
-    set_number(object, "loss", r->loss);
-    set_number(object, "balance_loss", r->balance_loss);
-    set_number(object, "lr", r->lr);
-    set_number(object, "grad_norm", r->grad_norm);
-    for (int64_t i = 0; i <= t->plan->model->num_layers; i++) json_array_append_new(norms, json_real(r->layer_grad_norm[i]));
-    json_object_set_new(object, "grad_norm_layers", norms);
-    set_number(object, "tokens_per_s", r->tokens_per_s);
-    for (int64_t i = 0; i < r->layer_count; i++) json_array_append_new(layers, layer_json(&r->layers[i]));
-    json_object_set_new(object, "layers", layers);
-    return object;
-}
-
-static json_t *valid_json(const cot_step_report *r)
-{
-    json_t *object = json_object(), *valid = json_object();
-    json_object_set_new(object, "step", json_integer(r->step));
-    json_object_set_new(object, "tokens", json_integer(r->tokens));
-    set_number(valid, "loss", r->valid->total.loss);
-    set_number(valid, "bits_per_byte", r->valid->total.bits_per_byte);
-    json_object_set_new(object, "valid", valid);
-    return object;
-}
-
-static bool put_line(FILE *f, json_t *object)
-{
-    const bool fine = object && json_dumpf(object, f, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0 && fputc('\n', f) != EOF;
-    json_decref(object);
-    return fine;
-}
-
-cot_status cot_run_log(const cot_trainer *t, const cot_step_report *report)
-{
-    char path[PATH];
-    path_of(t, "metrics.jsonl", path);
-    FILE *f = fopen(path, "a");
-    bool fine = f && put_line(f, report_json(t, report)) && (!report->valid || put_line(f, valid_json(report)));
-    if (f && fclose(f) != 0) fine = false;
-    return fine ? COT_OK : cot_fail(COT_IO, "%s: cannot append a line: %s", path, strerror(errno));
-}
-
-/* Lines of steps after `step` belong to a future that is about to be lived again. */
-static cot_status cut_metrics(const cot_trainer *t, int64_t step)
-{
-    char path[PATH], *line = NULL;
-    size_t size = 0;
-    cot_file_writer *writer = NULL;
-    path_of(t, "metrics.jsonl", path);
-    FILE *f = fopen(path, "r");
-    if (!f) return COT_OK;
-    cot_status status = cot_file_writer_open(path, &writer);
-    while (status == COT_OK && getline(&line, &size, f) > 0) {
-        const char *found = strstr(line, "\"step\":");
-        if (found && strchr(line, '\n') && strtoll(found + 7, NULL, 10) <= step) status = cot_file_writer_put(writer, line, strlen(line));
-    }
-    free(line);
-    fclose(f);
-    if (status == COT_OK) return cot_file_writer_commit(writer);
-    cot_file_writer_abort(writer);
+    const bool there = cot_folder_exists(t->folder);
+    COT_TRY(cot_folder_make(t->folder));
+    const cot_status status = start(t);
+    if (status == COT_OK) return COT_OK;
+    cot_run_unlock(t->folder, t->lock);
+    t->lock = -1;
+    if (!there) rmdir(t->folder);  /* an empty one helps nobody */
     return status;
 }
 
@@ -221,15 +175,19 @@ static cot_status read_state(cot_trainer *t, const char *name)
     return status;
 }
 
-static void remove_other_states(const cot_trainer *t, const char *keep)
+static bool is_state(const char *name)
+{
+    return strncmp(name, "state-", 6) == 0 || strncmp(name, ".state-", 7) == 0;  /* the latter: what a killed process left of one */
+}
+
+/* All but the one that trainer.json names. */
+static void remove_other_states(const cot_trainer *t)
 {
     DIR *folder = opendir(t->folder);
     if (!folder) return;
     for (const struct dirent *entry; (entry = readdir(folder));) {
         char path[PATH];
-        const size_t length = strlen(entry->d_name);
-        if (strncmp(entry->d_name, "state-", 6) != 0 || length < 12 || strcmp(entry->d_name + length - 12, ".safetensors") != 0) continue;
-        if (strcmp(entry->d_name, keep) == 0) continue;
+        if (!is_state(entry->d_name) || strcmp(entry->d_name, t->state) == 0) continue;
         path_of(t, entry->d_name, path);
         unlink(path);
     }
@@ -238,7 +196,7 @@ static void remove_other_states(const cot_trainer *t, const char *keep)
 
 /* ---- trainer.json ---- */
 
-static cot_status write_position(const cot_trainer *t, const char *state)
+static cot_status write_position(cot_trainer *t, const char *state)
 {
     char path[PATH], fingerprint[32];
     const cot_data_position at = cot_batches_position(t->batches);
@@ -250,10 +208,11 @@ static cot_status write_position(const cot_trainer *t, const char *state)
     const cot_status status = text ? cot_file_write(path, text, strlen(text)) : cot_fail(COT_OUT_OF_MEMORY, "no memory for %s", path);
     free(text);
     json_decref(root);
+    if (status == COT_OK) snprintf(t->state, sizeof t->state, "%s", state);
     return status;
 }
 
-static cot_status read_position(cot_trainer *t, char state[STATE_NAME])
+static cot_status read_position(cot_trainer *t)
 {
     char path[PATH], fingerprint[32], *text = NULL;
     size_t bytes = 0;
@@ -269,13 +228,13 @@ static cot_status read_position(cot_trainer *t, char state[STATE_NAME])
     if (!root || json_unpack_ex(root, &error, 0, "{s:s, s:I, s:I, s:I, s:s, s:o}", "state", &file, "step", &step, "epoch", &epoch, "row", &row, "data", &data,
                                 "best_loss", &best) != 0)
         status = cot_fail(COT_FORMAT, "%s: %s, expected what a checkpoint writes", path, error.text);
-    if (status == COT_OK && (strchr(file, '/') || strlen(file) >= STATE_NAME || step < 0 || epoch < 0 || row < 0))
+    if (status == COT_OK && (strchr(file, '/') || strlen(file) >= sizeof t->state || step < 0 || epoch < 0 || row < 0))
         status = cot_fail(COT_FORMAT, "%s: a value is out of range, expected what a checkpoint writes", path);
     snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, cot_corpus_fingerprint(t->plan->corpus));
     if (status == COT_OK && strcmp(data, fingerprint) != 0)
         status = cot_fail(COT_INVALID, "the data have changed since %s was written: the run cannot go on where it stood", path);
     if (status == COT_OK) {
-        snprintf(state, STATE_NAME, "%s", file);
+        snprintf(t->state, sizeof t->state, "%s", file);
         t->step = step;
         t->best_loss = json_is_real(best) ? json_real_value(best) : INFINITY;
         status = cot_batches_seek(t->batches, (cot_data_position){(uint64_t)epoch, (uint64_t)row});
@@ -294,25 +253,34 @@ cot_status cot_run_save_model(const cot_trainer *t, const char *name)
     return cot_model_save(t->plan->model, t->plan->tokenizer, path);
 }
 
-cot_status cot_run_save(cot_trainer *t)
+/* What trainer.json will name, and the model for everybody else. */
+static cot_status write_checkpoint(const cot_trainer *t, const char *state)
 {
-    char state[STATE_NAME];
-    snprintf(state, sizeof state, "state-%lld.safetensors", (long long)t->step);
     COT_TRY(write_state(t, state));
     COT_TRY(cot_model_save(t->plan->model, t->plan->tokenizer, t->folder));
-    COT_TRY(write_position(t, state));
-    remove_other_states(t, state);
-    return COT_OK;
+    return cot_run_log_flush(t);
+}
+
+cot_status cot_run_save(cot_trainer *t)
+{
+    char state[COT_STATE_NAME];
+    COT_TRY(cot_run_log_check(t));
+    snprintf(state, sizeof state, "state-%lld.safetensors", (long long)t->step);
+    const cot_status status = write_checkpoint(t, state);
+    if (status == COT_OK) COT_TRY(write_position(t, state));  /* when this fails, either state may be the one it names */
+    remove_other_states(t);
+    return status;
 }
 
 /* A run that died before its first checkpoint stands at its start, which its recipe alone decides. */
 cot_status cot_run_load(cot_trainer *t)
 {
-    char state[STATE_NAME], path[PATH];
+    char path[PATH];
     path_of(t, "trainer.json", path);
     if (cot_file_exists(path)) {
-        COT_TRY(read_position(t, state));
-        COT_TRY(read_state(t, state));
+        COT_TRY(read_position(t));
+        COT_TRY(read_state(t, t->state));
     }
-    return cut_metrics(t, t->step);
+    remove_other_states(t);
+    return cot_run_log_cut(t);
 }

@@ -82,17 +82,23 @@ static cot_status set_up(cot_trainer *t)
     return make_norms(t);
 }
 
-static cot_status make(cot_plan *plan, const char *folder, cot_trainer **out)
+/* Takes the plan and the lock on the folder (-1 = none yet), also on failure. */
+static cot_status make(cot_plan *plan, const char *folder, int lock, cot_trainer **out)
 {
     *out = NULL;
     cot_trainer *t = cot_calloc(sizeof *t);
     if (!t) {
         cot_plan_destroy(plan);
+        cot_run_unlock(folder, lock);
         return cot_fail(COT_OUT_OF_MEMORY, "no memory for a run");
     }
     t->plan = plan;
+    t->lock = lock;
     cot_status status = COT_OK;
-    if (folder && !(t->folder = cot_strdup(folder))) status = cot_fail(COT_OUT_OF_MEMORY, "no memory for a path");
+    if (folder && !(t->folder = cot_strdup(folder))) {
+        cot_run_unlock(folder, lock);
+        status = cot_fail(COT_OUT_OF_MEMORY, "no memory for a path");
+    }
     if (status == COT_OK) status = set_up(t);
     if (status != COT_OK) {
         cot_trainer_destroy(t);
@@ -110,7 +116,7 @@ cot_status cot_trainer_create(cot_plan *plan, const char *folder, cot_trainer **
         cot_plan_destroy(plan);
         return status;
     }
-    COT_TRY(make(plan, folder, out));
+    COT_TRY(make(plan, folder, -1, out));
     status = folder ? cot_run_start(*out) : COT_OK;
     if (status == COT_OK) return COT_OK;
     cot_trainer_destroy(*out);
@@ -121,6 +127,7 @@ cot_status cot_trainer_create(cot_plan *plan, const char *folder, cot_trainer **
 static cot_status read_recipe(const char *folder, const char *const *changes, size_t count, cot_config **out)
 {
     char path[4096];
+    *out = NULL;
     snprintf(path, sizeof path, "%s/recipe.yaml", folder);
     COT_TRY(cot_config_read(path, out));
     for (size_t i = 0; i < count; i++) {
@@ -132,17 +139,30 @@ static cot_status read_recipe(const char *folder, const char *const *changes, si
     return COT_OK;
 }
 
+static cot_status plan_again(const char *folder, const char *const *changes, size_t count, cot_prepare_progress progress, void *context, cot_plan **out)
+{
+    cot_config *recipe;
+    COT_TRY(read_recipe(folder, changes, count, &recipe));
+    const cot_status status = cot_plan_create(recipe, progress, context, out);
+    cot_config_destroy(recipe);
+    return status;
+}
+
 cot_status cot_trainer_resume(const char *folder, const char *const *changes, size_t count, cot_prepare_progress progress, void *context, cot_trainer **out)
 {
-    cot_config *recipe = NULL;
     cot_plan *plan = NULL;
+    int lock = -1;
     *out = NULL;
-    COT_TRY(read_recipe(folder, changes, count, &recipe));
-    cot_status status = cot_plan_create(recipe, progress, context, &plan);
-    cot_config_destroy(recipe);
-    if (status != COT_OK) return status;
-    COT_TRY(make(plan, folder, out));
+    COT_TRY(cot_run_find(folder));
+    COT_TRY(cot_run_lock(folder, &lock));
+    cot_status status = plan_again(folder, changes, count, progress, context, &plan);
+    if (status != COT_OK) {
+        cot_run_unlock(folder, lock);
+        return status;
+    }
+    COT_TRY(make(plan, folder, lock, out));
     status = cot_run_load(*out);
+    if (status == COT_OK && count) status = cot_run_write_recipe(*out);
     if (status == COT_OK) return COT_OK;
     cot_trainer_destroy(*out);
     *out = NULL;
@@ -160,6 +180,7 @@ void cot_trainer_destroy(cot_trainer *t)
     cot_optimizer_destroy(t->optimizer);
     cot_tape_destroy(t->tape);
     cot_plan_destroy(t->plan);
+    if (t->folder) cot_run_unlock(t->folder, t->lock);
     cot_free(t->folder);
     cot_free(t->losses);
     cot_free(t->first);
@@ -341,6 +362,7 @@ cot_status cot_trainer_step(cot_trainer *t, cot_step_report *report)
 {
     cot_evaluation_destroy(t->valid);
     t->valid = NULL;
+    if (t->folder) COT_TRY(cot_run_log_check(t));
     COT_TRY(learn(t, report));
     return after_step(t, report);
 }

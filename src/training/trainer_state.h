@@ -8,9 +8,14 @@
 #include "training/plan.h"
 #include "training/schedules/schedule.h"
 
+enum { COT_STATE_NAME = 64 };
+
 struct cot_trainer {
     cot_plan      *plan;
     char          *folder;         /* NULL: nothing is written */
+    int            lock;           /* on the folder; -1 = none */
+    char           state[COT_STATE_NAME];  /* the file that trainer.json names; "" before the first checkpoint */
+    int64_t        logged;         /* the last step in metrics.jsonl */
     cot_tape      *tape;
     cot_optimizer *optimizer;
     cot_schedule  *schedule;
@@ -34,10 +39,20 @@ struct cot_trainer {
 /* ---- files of a run (run_files.c) ---- */
 
 cot_status cot_run_folder_check(const char *folder);                          /* fails when it holds a run already */
-cot_status cot_run_start(cot_trainer *trainer);                               /* makes the folder, writes recipe and tokenizer */
-cot_status cot_run_log(const cot_trainer *trainer, const cot_step_report *report);  /* appends to metrics.jsonl */
+cot_status cot_run_find(const char *folder);                                  /* fails when it holds none */
+cot_status cot_run_lock(const char *folder, int *lock);                       /* one process trains in a folder at a time */
+void       cot_run_unlock(const char *folder, int lock);                      /* accepts -1 */
+cot_status cot_run_start(cot_trainer *trainer);                               /* makes and locks the folder, writes the recipe */
+cot_status cot_run_write_recipe(const cot_trainer *trainer);
 cot_status cot_run_save(cot_trainer *trainer);                                /* checkpoint and model folder */
 cot_status cot_run_save_model(const cot_trainer *trainer, const char *name);  /* a model folder inside the run's */
-cot_status cot_run_load(cot_trainer *trainer);                                /* the last checkpoint, or the start where there is none; cuts metrics.jsonl to it */
+cot_status cot_run_load(cot_trainer *trainer);                                /* the last checkpoint, or the start where there is none */
+
+/* ---- metrics.jsonl (run_metrics.c) ---- */
+
+cot_status cot_run_log(cot_trainer *trainer, const cot_step_report *report);  /* a step's line, and its evaluation's */
+cot_status cot_run_log_check(const cot_trainer *trainer);                     /* fails once a step could not be logged */
+cot_status cot_run_log_flush(const cot_trainer *trainer);                     /* what was logged outlives a power cut */
+cot_status cot_run_log_cut(cot_trainer *trainer);                             /* drops the lines of steps that are still to come */
 
 #endif

@@ -139,6 +139,51 @@ static void two_writers_do_not_mix(void **state)
     scratch_remove(&s);
 }
 
+/* A file may not grow beyond 8 bytes: of a line that does not fit nothing stays. */
+static void appends_all_or_nothing(void **state)
+{
+    (void)state;
+    scratch s = scratch_make();
+    const char *path = scratch_path(&s, "log");
+    struct rlimit before, small;
+    assert_int_equal(cot_file_append(path, "one\n", 4), COT_OK);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    small.rlim_cur = 8;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    const cot_status status = cot_file_append(path, "longer\n", 7);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, SIG_DFL);
+    assert_int_equal(status, COT_IO);
+    holds(path, "one\n");
+    assert_int_equal(cot_file_append(path, "two\n", 4), COT_OK);
+    assert_int_equal(cot_file_flush(path), COT_OK);
+    holds(path, "one\ntwo\n");
+    assert_int_equal(cot_file_flush(scratch_path(&s, "absent")), COT_OK);
+    assert_int_equal(cot_file_append(scratch_path(&s, "no/where"), "x", 1), COT_IO);
+    scratch_remove(&s);
+}
+
+static void one_holds_a_lock(void **state)
+{
+    (void)state;
+    scratch s = scratch_make();
+    const char *path = scratch_path(&s, "lock");
+    int first, second;
+    assert_int_equal(cot_file_lock(path, &first), COT_OK);
+    assert_int_equal(cot_file_lock(path, &second), COT_INVALID);
+    assert_int_equal(second, -1);
+    cot_file_unlock(path, second);
+    cot_file_unlock(path, first);
+    assert_int_equal(scratch_count(&s), 0);
+    scratch_put(&s, "lock", "", 0);  /* what a killed holder leaves */
+    assert_int_equal(cot_file_lock(path, &second), COT_OK);
+    cot_file_unlock(path, second);
+    assert_int_equal(cot_file_lock(scratch_path(&s, "no/where"), &first), COT_IO);
+    scratch_remove(&s);
+}
+
 static void leftovers_of_a_killed_writer_go(void **state)
 {
     (void)state;
@@ -241,6 +286,8 @@ int main(void)
         cmocka_unit_test(failed_write_leaves_the_old),
         cmocka_unit_test(full_disk_says_so),
         cmocka_unit_test(two_writers_do_not_mix),
+        cmocka_unit_test(appends_all_or_nothing),
+        cmocka_unit_test(one_holds_a_lock),
         cmocka_unit_test(leftovers_of_a_killed_writer_go),
         cmocka_unit_test(refuses_what_is_no_file),
         cmocka_unit_test(reads_up_to_the_limit),

@@ -54,6 +54,10 @@ typedef struct cot_tile {
 
 cot_tile cot_tile_find(cot_tile_spec spec);
 
+/* Has LIBXSMM, where it is built in, the memory that it works with? Without it plain C would serve, whose sums round differently: a step
+ * that shall give the same bits on a bad day fails instead. */
+bool cot_tile_ready(void);
+
 static inline void cot_tile_run(const cot_tile *tile, const void *a, const void *b, void *c)
 {
     const cot_tile_stream operands = {.a = a, .b = b, .c = c, .next = c};

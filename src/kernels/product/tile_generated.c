@@ -8,13 +8,18 @@
 #include <libxsmm.h>
 #include <pthread.h>
 
+/* Without memory for its registry LIBXSMM would crash when asked for code. */
+static bool has_registry;
+
 /* LIBXSMM's name of an instruction set that it may use: never beyond what COTERIE_CPU allows. */
 static void start(void)
 {
     static const char *const targets[] = {"generic", "hsw", "skx", "cpx"};
+    libxsmm_registry_info info;
     libxsmm_init();
     libxsmm_set_verbosity(0);
     libxsmm_set_target_arch(targets[cot_cpu()]);
+    has_registry = libxsmm_get_registry_info(&info) == 0 && info.capacity > 0;
 }
 
 static void run_f32(const cot_tile *tile, const cot_tile_stream *o)
@@ -32,13 +37,20 @@ static void run_bf16_out(const cot_tile *tile, const cot_tile_stream *o)
     ((libxsmm_bmmfunction)tile->generated)(o->b, o->a, o->c);
 }
 
-bool cot_tile_generate(cot_tile *tile)
+bool cot_tile_ready(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (cot_cpu() == COT_CPU_REF) return true;
+    pthread_once(&once, start);
+    return has_registry;
+}
+
+bool cot_tile_generate(cot_tile *tile)
+{
     const cot_tile_spec *s = &tile->spec;
     if (cot_cpu() == COT_CPU_REF || s->type == COT_TILE_F64) return false;
     if (s->type != COT_TILE_F32 && (s->lda % 2 || s->k % 2 || s->a_transposed)) return false;
-    pthread_once(&once, start);
+    if (!cot_tile_ready()) return false;
 
     const float alpha = 1, beta = s->accumulate ? 1 : 0;
     const int   lda = s->ldb, ldb = s->lda, ldc = s->ldc, m = s->n, n = s->m;
@@ -62,6 +74,8 @@ bool cot_tile_generate(cot_tile *tile)
 }
 
 #else
+
+bool cot_tile_ready(void) { return true; }
 
 bool cot_tile_generate(cot_tile *tile)
 {

@@ -128,10 +128,13 @@ static int declare(const cli_args *args, const char *name, cot_model **out)
     return code;
 }
 
-static bool is_folder(const char *path)
+/* A model is a folder or llama2.c's file; a recipe is any other file, or a name. */
+static bool is_model(const char *path)
 {
     struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    const size_t length = strlen(path);
+    if (stat(path, &info) != 0) return false;
+    return S_ISDIR(info.st_mode) || (length > 4 && strcmp(path + length - 4, ".bin") == 0);
 }
 
 static int run(const cli_args *args)
@@ -139,7 +142,7 @@ static int run(const cli_args *args)
     const char *name = cli_positional(args, 0);
     cot_model *model;
     int code = CLI_OK;
-    if (!is_folder(name)) code = declare(args, name, &model);
+    if (!is_model(name)) code = declare(args, name, &model);
     else if (cot_model_load(name, &model, NULL) != COT_OK) code = cli_failed();
     if (code != CLI_OK) return code;
     const cot_model_info info = cot_model_describe(model, cli_int(args, "context"));

@@ -40,13 +40,14 @@ COT_API void cot_model_destroy(cot_model *model);
 COT_API cot_status cot_model_initialise(cot_model *model, uint64_t seed);
 
 /**
- * Loads a model folder (config.json, model.safetensors or shards, tokenizer.json).
+ * Loads a model folder (config.json, model.safetensors or shards, tokenizer.json), or a checkpoint of llama2.c, version 0
+ * (a file whose name ends in .bin; its tokenizer is tokV.bin or tokenizer.bin beside it, V being the vocabulary's size).
  *
- *   tokenizer   out; may be NULL when it is not wanted. A folder without a tokenizer gives NULL.
+ *   tokenizer   out; may be NULL when it is not wanted. A model without a tokenizer gives NULL.
  *
  * Errors   COT_IO, COT_FORMAT, COT_NOT_FOUND naming file and place.
  */
-COT_API cot_status cot_model_load(const char *folder, cot_model **out, cot_tokenizer **tokenizer);
+COT_API cot_status cot_model_load(const char *path, cot_model **out, cot_tokenizer **tokenizer);
 
 /**
  * Writes model.safetensors, config.json, generation_config.json and, when `tokenizer` is not NULL, tokenizer.json and

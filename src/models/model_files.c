@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "formats/file.h"
 #include "formats/model_folder.h"
-#include "models/model.h"
+#include "models/llama2c_model.h"
 
 /* Published families have one kind of mixer and one kind of sparse layer; a card of one layer must repeat the earlier ones'. */
 static bool same_mixer(const cot_model_card *a, const cot_model_card *b)
@@ -104,15 +104,30 @@ static cot_status load(const char *folder, const cot_model_folder *f, cot_model 
     return COT_OK;
 }
 
-cot_status cot_model_load(const char *folder, cot_model **out, cot_tokenizer **tokenizer)
+static cot_status load_folder(const char *folder, cot_model **out)
 {
-    cot_model_folder f = {0};
+    cot_model_folder f;
+    COT_TRY(cot_model_folder_read(folder, &f));
+    const cot_status status = load(folder, &f, out);
+    cot_model_folder_release(&f);
+    return status;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t length = strlen(text), wanted = strlen(end);
+    return length >= wanted && strcmp(text + length - wanted, end) == 0;
+}
+
+cot_status cot_model_load(const char *path, cot_model **out, cot_tokenizer **tokenizer)
+{
     *out = NULL;
     if (tokenizer) *tokenizer = NULL;
-    COT_TRY(cot_model_folder_read(folder, &f));
-    cot_status status = load(folder, &f, out);
-    cot_model_folder_release(&f);
-    if (status == COT_OK && tokenizer) status = load_tokenizer(folder, *out, tokenizer);
+    const bool file = cot_file_exists(path);
+    if (file && !ends_with(path, ".bin"))
+        return cot_fail(COT_FORMAT, "'%s' is a file; expected a model folder, or a checkpoint of llama2.c (.bin)", path);
+    cot_status status = file ? cot_llama2c_load(path, out) : load_folder(path, out);
+    if (status == COT_OK && tokenizer && !file) status = load_tokenizer(path, *out, tokenizer);
     if (status != COT_OK) {
         cot_model_destroy(*out);
         *out = NULL;

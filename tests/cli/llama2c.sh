@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Checkpoints of llama2.c: logits as its rules give them, broken files refused, and the story that stories260K is known for.
+set -eu
+source "$2/tests/cli/helpers.bash"
+oracle() { python3 "$source_dir/tests/cli/llama2c_oracle.py" "$@" || fail "llama2c_oracle.py $*"; }
+
+# write SEED WIDTH HIDDEN LAYERS HEADS KEY_HEADS VOCABULARY CONTEXT
+echo '[3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]' >ids.json
+i=0
+for sizes in "24 20 2 4 2 11 16" "24 20 2 3 1 -13 16" "8 12 1 1 1 10 12"; do
+    oracle write model.bin $((i += 1)) $sizes
+    expect 0 eval model.bin --tokens ids.json --logits logits.safetensors
+    oracle check model.bin ids.json logits.safetensors
+done
+oracle write model.bin 1 24 20 2 4 2 11 16
+expect 0 info model.bin
+out_has "lm of width 24, 2 layers (0 sparse), 11 symbols"
+out_has "attention with 4 heads of 6 over 2 key heads; dense SwiGLU of 20"
+refuses "no tokenizer" generate model.bin
+
+# Broken files: one line, wherever it breaks.
+head -c -1 model.bin >short.bin
+refuses "'short.bin' has 27291 bytes, expected 27292 for the sizes in its header" info short.bin
+(cat model.bin; printf x) >long.bin
+refuses "'long.bin' has 27293 bytes, expected 27292" info long.bin
+head -c 20 model.bin >header.bin
+refuses "'header.bin' has 20 bytes, expected a llama2.c checkpoint" info header.bin
+: >empty.bin
+refuses "'empty.bin' has 0 bytes" info empty.bin
+# patched PLACE VALUE: one number of the header is another.
+patched() { python3 -c 'import struct, sys; d = bytearray(open("model.bin", "rb").read()); struct.pack_into("<i", d, 4 * int(sys.argv[1]), int(sys.argv[2])); open("bad.bin", "wb").write(d)' "$@"; }
+patched 0 0 && refuses "its header says width 0, expected 1 to" info bad.bin
+patched 2 2000000000 && refuses "its header says layers 2000000000, expected 1 to" info bad.bin
+patched 3 5 && refuses "5 heads over 2 key heads in a width of 24" info bad.bin
+patched 4 3 && refuses "4 heads over 3 key heads" info bad.bin
+patched 5 -2147483648 && refuses "its header says vocabulary 2147483648" info bad.bin
+patched 6 16777216 && refuses "expected 402" info bad.bin
+patched 0 1634415666 && refuses "a llama2.c checkpoint of version 20, expected version 0" info bad.bin
+python3 -c 'import struct; open("vast.bin", "wb").write(struct.pack("<7i", *[1 << 24] * 2, 1 << 24, 1, 1, 1 << 24, 1 << 24))'
+refuses "'vast.bin' has 28 bytes, expected" info vast.bin
+echo "checkpoints of llama2.c are read as they are"

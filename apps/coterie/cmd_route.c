@@ -16,8 +16,8 @@ static const cli_option options[] = {
     {.name = "balance", .kind = CLI_TEXT, .repeated = true, .value = "SPEC",
      .help = "a balance rule: '{kind: aux, coef: 0.01}' (see `coterie list balance`); may be repeated"},
     {.name = "capacity", .kind = CLI_TEXT, .value = "SPEC",
-     .help = "slots: '{capacity_factor: 1.25, policy: position|probability|random, min_capacity: 0, "
-             "round: ceil|floor}'; without it nothing is dropped"},
+     .help = "slots: '{capacity_factor: 1.25, policy: position|probability|random|batch_prioritised, min_capacity: 0, "
+             "round: ceil|floor, renormalize: false}'; without it nothing is dropped"},
     {.name = "gradient", .kind = CLI_FLAG, .help = "adds the gradient of the sum of the losses"},
     {.name = "seed", .kind = CLI_INT, .value = "N", .fallback = "0", .min = 0, .max = 9e15,
      .help = "of random draws that the input does not give"},
@@ -158,10 +158,13 @@ const cli_command command_route = {
         "Reads JSON from FILE or standard input: {\"logits\": [[...], ...]}, one row of router logits for each token, "
         "and where they matter \"noise\" (as large; draws in place of the router's own: standard normal for noisy "
         "gating, in [0, 1) for uniforms), \"raw_noise_std\" (as large; the scale of the noise before its softplus), "
-        "\"tokens\" (ids), \"sequences\" (lengths), \"training\" (default false: no noise). \"-inf\" or -Infinity "
-        "masks an expert for a token; NaN and infinity are errors.\n"
+        "\"tokens\" (ids), \"sequences\" (lengths), \"training\" (default false: no noise). Some routers read more: "
+        "\"primary_logits\" (hierarchical: a row of groups' logits for each token), \"labels\" (task, language), "
+        "\"targets\" and \"positions\" (hash), \"reward\" (reinforce), \"bias\" (one for each expert, added where "
+        "choices are made), \"thresholds\" (batchwise), \"group\" (lengths: tokens that are routed together). \"-inf\" or "
+        "-Infinity masks an expert for a token, and all of a row makes it padding; NaN and infinity are errors.\n"
         "On a terminal it prints tables and a map; otherwise, and with --json, one JSON object: \"assignments\" "
-        "[{\"token\", \"expert\", \"gate\", \"slot\"}], \"dropped\" [{\"token\", \"expert\"}], \"load\" and "
+        "[{\"token\", \"expert\", \"gate\", \"slot\"}], \"dropped\" [{\"token\", \"expert\"}] (full, or skipped by the router), \"load\" and "
         "\"importance\" (choices and gates of each expert, before capacity), \"losses\", \"capacity\" (null when "
         "nothing is dropped), and with --gradient \"gradient\".",
     .examples = "echo '{\"logits\": [[2, 1, 0], [1, 3, 0]]}' | coterie route --router '{kind: top_k, top_k: 2}'\t"

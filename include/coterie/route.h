@@ -26,18 +26,21 @@ typedef struct {
 /** What came out. T tokens, E experts, A assignments in token order, then by choice. */
 typedef struct {
     int64_t        tokens, experts, assignments;
+    int64_t        columns;                /**< of the logits; E for most routers */
+    int64_t        primary_columns;        /**< of the primary logits, or 0 */
     int64_t        capacity;               /**< slots per expert; -1 = dropless */
     const int32_t *token, *expert;         /**< [A] */
-    const int32_t *slot;                   /**< [A] place among the expert's slots; -1 = dropped */
+    const int32_t *slot;                   /**< [A] place among the expert's slots; -1 dropped, -2 skipped by the router */
     const double  *gate;                   /**< [A] combine weight */
     const double  *probability;            /**< [T, E] softmax of the logits over all experts */
-    const int64_t *load;                   /**< [E] assignments before capacity */
+    const int64_t *load;                   /**< [E] assignments before capacity, without skipped ones */
     const double  *importance;             /**< [E] sums of gates before capacity */
     size_t             loss_count;
-    const char *const *loss_name;          /**< kind; the second of a kind is "aux.2" */
+    const char *const *loss_name;          /**< kind; the second of a kind is "aux.2"; a router's own loss has its kind */
     const double      *loss;               /**< already times its coef */
-    const double *gradient_logits;         /**< [T, E], or NULL when not asked for */
-    const double *gradient_raw_noise_std;  /**< [T, E], or NULL when there is no noise */
+    const double *gradient_logits;         /**< [T, columns], or NULL when not asked for */
+    const double *gradient_raw_noise_std;  /**< [T, columns], or NULL when there is no noise */
+    const double *gradient_primary_logits; /**< [T, primary_columns], or NULL when there are none */
     void         *memory;                  /**< the library's own */
 } cot_route_result;
 
@@ -48,7 +51,10 @@ typedef struct {
  *          "noise" (T x E draws that replace the router's own: standard normal for noisy gating, in [0, 1) for
  *          uniforms), "raw_noise_std" (T x E, the scale of the noise before its softplus; default zeros), "tokens" (T
  *          ids), "sequences" (lengths that sum to T; default one), "training" (default false: no noise, evaluation
- *          rules). Minus infinity masks an expert for a token: write "-inf", "-Infinity" or a bare -Infinity.
+ *          rules). Minus infinity masks an expert for a token: write "-inf", "-Infinity" or a bare -Infinity. A token
+ *          whose experts are all masked is padding: it has no assignments and counts in nothing. What single routers
+ *          read besides: "primary_logits" (T x groups), "labels", "targets", "positions" (T whole numbers), "reward"
+ *          (T), "bias", "thresholds" (E each), "group" (lengths that sum to T: tokens routed together).
  *
  * Errors   COT_FORMAT when the text is not JSON or not of that form; COT_NOT_FINITE for NaN and plus infinity, with
  *          token and expert; those of the router's, the rules' and the capacity's options.
@@ -62,7 +68,7 @@ COT_API void cot_route_result_destroy(cot_route_result *result);
 /**
  * A result as one JSON object: "assignments" [{"token", "expert", "gate", "slot"}], "dropped" [{"token", "expert"}],
  * "load", "importance", "losses" {KIND: value}, "capacity" (null = dropless), and with gradients "gradient" {"logits",
- * "raw_noise_std"}. Numbers have 17 digits. The caller frees the text with free().
+ * "raw_noise_std", "primary_logits"}. Numbers have 17 digits. The caller frees the text with free().
  */
 COT_API cot_status cot_route_to_json(const cot_route_result *result, char **out);
 

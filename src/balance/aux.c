@@ -29,9 +29,10 @@ static const cot_option options[] = {
 static void fractions(const aux *s, const cot_routing *routing, double *fraction)
 {
     const bool per_choice = s->choices == 1 && s->divide_by_k;
-    const double whole = (double)(per_choice ? routing->assignments : routing->tokens);
+    const double whole = (double)(per_choice ? routing->assignments - routing->skipped : routing->tokens);
     for (int64_t e = 0; e < routing->experts; e++) fraction[e] = 0;
     for (int64_t a = 0; a < routing->assignments; a++) {
+        if (routing->slot[a] == COT_SLOT_SKIPPED) continue;
         const bool first = a == 0 || routing->token[a] != routing->token[a - 1];
         if (first || s->choices == 1) fraction[routing->expert[a]] += 1 / whole;
     }

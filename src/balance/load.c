@@ -27,7 +27,8 @@ static cot_tensor *hard_count(cot_tape *tape, const cot_routing *routing)
     cot_tensor *load = cot_tape_tensor(tape, real, 1, (const int64_t[]){routing->experts}, false);
     if (cot_tape_failed(tape)) return load;
     for (int64_t e = 0; e < routing->experts; e++) cot_value_set(load->data, real, e, 0);
-    for (int64_t a = 0; a < routing->assignments; a++) cot_value_put(load->data, real, routing->expert[a], 1, true);
+    for (int64_t a = 0; a < routing->assignments; a++)
+        if (routing->slot[a] != COT_SLOT_SKIPPED) cot_value_put(load->data, real, routing->expert[a], 1, true);
     return load;
 }
 
@@ -35,9 +36,10 @@ static cot_tensor *loss(const cot_balance *rule, cot_tape *tape, const cot_routi
 {
     const load_state *s = rule->state;
     const cot_smooth_load_options smooth = {routing->top_k, (cot_threshold)s->threshold, s->threshold_grad};
-    cot_tensor *load = !routing->noise_std ? hard_count(tape, routing)
-                                           : cot_smooth_load(tape, routing->clean_logits, routing->logits,
-                                                             routing->noise_std, &smooth);
+    cot_tensor *load = routing->load          ? routing->load
+                       : !routing->noise_std ? hard_count(tape, routing)
+                                             : cot_smooth_load(tape, routing->clean_logits, routing->logits,
+                                                               routing->noise_std, &smooth);
     return cot_cv_squared(tape, load, s->common.coef);
 }
 

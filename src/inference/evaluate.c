@@ -29,7 +29,7 @@ static void observe(void *context, int32_t layer, const cot_routing *routing)
         cot_expert_use_add(&c->use[i], routing);
         for (int64_t a = 0; a < routing->assignments; a++) {
             const int32_t token = routing->token[a];
-            if (c->batch->targets[token] >= 0) c->by_source[i][c->batch->source[token] * routing->experts + routing->expert[a]]++;
+            if (routing->slot[a] != COT_SLOT_SKIPPED && c->batch->targets[token] >= 0) c->by_source[i][c->batch->source[token] * routing->experts + routing->expert[a]]++;
         }
     }
 }

@@ -12,6 +12,7 @@ struct cot_session {
     void     **sequences;   /* one per layer */
     int64_t    capacity, length;
     int32_t   *expert;      /* [num_layers] of the last token */
+    int32_t   *ids;         /* [capacity] the tokens read so far */
 };
 
 cot_status cot_session_create(cot_model *model, int64_t capacity, bool bf16, cot_session **out)
@@ -24,7 +25,8 @@ cot_status cot_session_create(cot_model *model, int64_t capacity, bool bf16, cot
     s->model = model;
     s->capacity = capacity ? capacity : model->context;
     s->expert = cot_malloc((size_t)model->num_layers * sizeof *s->expert);
-    cot_status status = s->expert ? cot_tape_create(mode, &s->tape) : cot_fail(COT_OUT_OF_MEMORY, "no memory for a session");
+    s->ids = cot_malloc((size_t)s->capacity * sizeof *s->ids);
+    cot_status status = s->expert && s->ids ? cot_tape_create(mode, &s->tape) : cot_fail(COT_OUT_OF_MEMORY, "no memory for a session");
     if (status == COT_OK) status = cot_model_sequences_create(model, s->capacity, mode, &s->sequences);
     if (status != COT_OK) {
         cot_session_destroy(s);
@@ -41,6 +43,7 @@ void cot_session_destroy(cot_session *s)
     cot_model_sequences_destroy(s->model, s->sequences);
     cot_tape_destroy(s->tape);
     cot_free(s->expert);
+    cot_free(s->ids);
     cot_free(s);
 }
 
@@ -63,7 +66,8 @@ cot_status cot_session_feed(cot_session *s, const int32_t *ids, int64_t count, c
     if (count < 1 || count > s->capacity - s->length)
         return cot_fail(COT_INVALID, "%lld tokens are to be read, expected 1 to %lld: the session holds %lld of %lld", (long long)count,
                         (long long)(s->capacity - s->length), (long long)s->length, (long long)s->capacity);
-    const cot_pass pass = {.ids = ids, .tokens = count, .observe = observe, .context = s};
+    const cot_pass pass = {.ids = ids, .tokens = count, .position = s->length, .previous = s->length ? s->ids[s->length - 1] : -1,
+                           .observe = observe, .context = s};
     cot_tape_reset(s->tape, false, false, 0, 0);
     cot_tensor *hidden = s->model->ops->hidden(s->model, s->tape, &pass, s->sequences, false);
     const cot_tensor *result = cot_tape_failed(s->tape) ? NULL : cot_model_logits(s->model, s->tape, last_row(s->tape, hidden));
@@ -71,6 +75,7 @@ cot_status cot_session_feed(cot_session *s, const int32_t *ids, int64_t count, c
         cot_model_sequences_truncate(s->model, s->sequences, s->length);
         return cot_tape_status(s->tape);
     }
+    memcpy(s->ids + s->length, ids, (size_t)count * sizeof *ids);
     s->length += count;
     *logits = result->data;
     return COT_OK;

@@ -23,7 +23,12 @@ typedef struct {
 typedef struct {
     const int32_t *ids;     /* [T] */
     const int32_t *first;   /* [T] as in ops/attention.h */
+    const int32_t *targets; /* [T] the id that follows, -1 = not scored; or NULL */
+    const int32_t *source;  /* [T] source of the corpus, -1 = padding; or NULL */
     int64_t        tokens;
+    int64_t        row;       /* tokens in a row of the batch; 0 = one sequence */
+    int64_t        position;  /* (generation) tokens of the sequence before this pass ... */
+    int32_t        previous;  /* ... and the last of them */
     cot_losses    *losses;  /* NULL when none are wanted (evaluation) */
     void (*observe)(void *context, int32_t layer, const cot_routing *routing);  /* (optional) sees every routing */
     void          *context;

@@ -1,5 +1,6 @@
 /* The sparse feed-forward: a router decides, capacity limits, a pool of experts works, balance rules add losses, and a shared expert
  * (if there is one) sees every token.   [shazeer2017outrageously]; shared experts [dai2024deepseekmoe], with a gate [yang2024qwen2] */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 #include "base/memory.h"
 #include "experts/experts.h"
 #include "layers/feed_forward.h"
+#include "layers/route_input.h"
 #include "ops/linear.h"
 #include "ops/residual.h"
 #include "ops/router_linear.h"
@@ -80,6 +82,15 @@ static cot_status setup_shared(sparse *s, const cot_build *build)
     return s->shared.gate ? cot_build_weight(build, "shared.gate.weight", 0, 1, build->hidden_size, &s->shared_gate) : COT_OK;
 }
 
+/* Parts that contradict each other. */
+static cot_status check_parts(const sparse *s)
+{
+    if (s->limited && cot_router_is(s->router, COT_ROUTER_OWN_SLOTS))
+        return cot_config_fail(s->capacity_spec, "limits router '%s', whose experts take a fixed number of tokens already: "
+                               "expected no capacity", s->router->ops->member.name);
+    return COT_OK;
+}
+
 static cot_status setup(cot_feed_forward *ffn, const cot_build *build)
 {
     sparse *s = ffn->state;
@@ -96,6 +107,7 @@ static cot_status setup(cot_feed_forward *ffn, const cot_build *build)
     COT_TRY(setup_rules(s));
     s->limited = s->capacity_spec != NULL;
     if (s->limited) COT_TRY(cot_options_apply(cot_capacity_options, &s->capacity, s->capacity_spec));
+    COT_TRY(check_parts(s));
     return setup_shared(s, build);
 }
 
@@ -107,14 +119,22 @@ static void teardown(cot_feed_forward *ffn)
     for (int i = 0; i < s->rule_count; i++) cot_balance_destroy(s->rules[i]);
 }
 
+static void add_loss(cot_losses *losses, cot_tensor *loss, const char *kind, int32_t layer)
+{
+    if (losses->count == COT_MAX_LOSSES) return;
+    const int n = losses->count++;
+    losses->loss[n] = loss;
+    losses->kind[n] = kind;
+    losses->layer[n] = layer;
+}
+
+/* What balance rules ask for, and what the router itself does. */
 static void add_losses(const sparse *s, cot_tape *tape, const cot_pass *pass, const cot_routing *routing, int32_t layer)
 {
-    for (int i = 0; pass->losses && i < s->rule_count && pass->losses->count < COT_MAX_LOSSES; i++) {
-        const int n = pass->losses->count++;
-        pass->losses->loss[n] = cot_balance_loss(s->rules[i], tape, routing);
-        pass->losses->kind[n] = s->rules[i]->ops->member.name;
-        pass->losses->layer[n] = layer;
-    }
+    if (!pass->losses) return;
+    for (int i = 0; i < s->rule_count; i++)
+        add_loss(pass->losses, cot_balance_loss(s->rules[i], tape, routing), s->rules[i]->ops->member.name, layer);
+    if (routing->own_loss) add_loss(pass->losses, routing->own_loss, s->router->ops->member.name, layer);
 }
 
 static cot_tensor *add_shared(sparse *s, cot_tape *tape, cot_tensor *x, cot_tensor *residual)
@@ -128,14 +148,16 @@ static cot_tensor *forward(cot_feed_forward *ffn, cot_tape *tape, const cot_pass
 {
     sparse *s = ffn->state;
     const int32_t layer = ffn->build.layer;
-    const cot_route_input in = {.tokens = pass->tokens, .x = x, .ids = pass->ids, .first = pass->first};
+    const cot_route_input in = cot_route_input_make(tape, pass, x);
     cot_routing *routing = cot_tape_alloc(tape, sizeof *routing);
     if (!routing) return residual;
     cot_tape_kind(tape, COT_TIME_ROUTING);
     memset(routing, 0, sizeof *routing);
     cot_router_run(s->router, tape, &in, routing);
+    if (cot_tape_failed(tape)) return residual;
     add_losses(s, tape, pass, routing, layer);
     cot_capacity_apply(tape, s->limited ? &s->capacity : NULL, (uint32_t)layer, routing);
+    cot_routing_expand(routing);
     cot_routing_group(tape, routing);
     if (cot_tape_failed(tape)) return residual;
     if (pass->observe) pass->observe(pass->context, layer, routing);
@@ -147,7 +169,7 @@ static cot_cost cost(const cot_feed_forward *ffn)
 {
     const sparse *s = ffn->state;
     const double d = (double)ffn->build.hidden_size, experts = (double)s->router->num_experts;
-    cot_cost c = s->experts->ops->cost(s->experts, (double)s->router->top_k);
+    cot_cost c = s->experts->ops->cost(s->experts, fmin(s->router->choices, experts));
     const bool noisy = s->router->ops->traits & COT_ROUTER_NOISY;
     c.flops += (noisy ? 4 : 2) * d * experts;
     if (s->has_shared) c.flops += 6 * d * (double)s->shared.intermediate_size + (s->shared.gate ? 2 * d : 0);
@@ -191,7 +213,7 @@ static void text(const cot_feed_forward *ffn, char *out, size_t size)
     const sparse *s = ffn->state;
     char pool[96];
     s->experts->ops->text(s->experts, pool, sizeof pool);
-    const int n = snprintf(out, size, "%s, %lld per token (%s router)", pool, (long long)s->router->top_k, s->router->ops->member.name);
+    const int n = snprintf(out, size, "%s, %g per token (%s router)", pool, s->router->choices, s->router->ops->member.name);
     if (s->has_shared && n > 0 && (size_t)n < size)
         snprintf(out + n, size - (size_t)n, ", shared expert of %lld%s", (long long)s->shared.intermediate_size, s->shared.gate ? " with a gate" : "");
 }

@@ -166,7 +166,7 @@ static cot_status setup(cot_model *model)
     model->layers = cot_calloc((size_t)s->num_layers * sizeof *model->layers);
     if (!model->layers) return cot_fail(COT_OUT_OF_MEMORY, "no memory for %lld layers", (long long)s->num_layers);
     const cot_build build = {.params = model->params, .num_layers = (int32_t)s->num_layers, .hidden_size = s->hidden_size,
-                             .context = model->context, .norm_eps = s->rms_norm_eps,
+                             .vocab_size = model->vocab_size, .context = model->context, .norm_eps = s->rms_norm_eps,
                              .dropout = s->dropout, .init = s->init ? COT_INIT_TRUNCATED_NORMAL : COT_INIT_NORMAL,
                              .init_value = s->init ? s->init_scale : s->init_std};
     COT_TRY(build_ends(model, &build));

@@ -17,9 +17,12 @@ void cot_top_k_rows(cot_tape *tape, const cot_tensor *logits, int64_t k, int32_t
     for (int64_t p = 0; p < pieces; p++)
         bad += kernels->top_k(p * COT_PIECE_TOKENS, cot_piece_end(p, COT_PIECE_TOKENS, rows), experts, k, logits->data,
                               chosen);
-    if (!bad) return;
+    if (bad) cot_top_k_fail(tape, bad, rows * experts);
+}
+
+void cot_top_k_fail(cot_tape *tape, int64_t bad, int64_t count)
+{
     const char *where = cot_tape_where(tape);
     cot_tape_fail(tape, cot_fail(COT_NOT_FINITE, "%s%s%" PRId64 " of %" PRId64 " router logits are NaN or infinite",
-                                 where, *where ? ": " : "", bad,
-                                 rows * experts));
+                                 where, *where ? ": " : "", bad, count));
 }

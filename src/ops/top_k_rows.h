@@ -9,4 +9,7 @@
  * infinity. */
 void cot_top_k_rows(cot_tape *tape, const cot_tensor *logits, int64_t k, int32_t *chosen);
 
+/* Fails the tape with the same message: `bad` of `count` logits are not usable. */
+void cot_top_k_fail(cot_tape *tape, int64_t bad, int64_t count);
+
 #endif

@@ -81,7 +81,7 @@ const cot_router_ops cot_router_noisy_top_k = {
     .member = {"noisy_top_k", "shazeer2017outrageously",
                "the k largest logits after learned noise, gates a softmax over them", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT |
-              COT_ROUTER_UNIT_GATES | COT_ROUTER_NOISY,
+              COT_ROUTER_SCORES | COT_ROUTER_UNIT_GATES | COT_ROUTER_NOISY,
     .state_size = sizeof(noisy),
     .setup = setup,
     .score = score,

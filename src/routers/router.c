@@ -1,5 +1,6 @@
 #include "routers/router.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/config_tree.h"
@@ -9,6 +10,8 @@
 #include "ops/router_linear.h"
 #include "ops/softmax.h"
 #include "ops/top_k_rows.h"
+#include "ops/pieces.h"
+#include "ops/values.h"
 
 #define ROUTER(id) extern const cot_router_ops cot_router_##id;
 #include "routers/routers.def"
@@ -62,6 +65,8 @@ cot_status cot_router_create(const cot_config *spec, int64_t num_experts, const 
     r->build.prefix = NULL;
     cot_status status = cot_options_apply(member->options, r->state, spec);
     if (status == COT_OK) status = ops->setup(r, build);
+    if (status == COT_OK && r->columns == 0) r->columns = num_experts;
+    if (status == COT_OK && r->choices == 0) r->choices = (double)r->top_k;
     if (status == COT_OK && r->top_k > num_experts)
         status = cot_config_fail(cot_config_get(spec, "top_k") ? cot_config_get(spec, "top_k") : spec,
                                  "asks router '%s' for %lld experts per token, expected at most num_experts = %lld",
@@ -87,7 +92,7 @@ void cot_router_run(cot_router *r, cot_tape *tape, const cot_route_input *in, co
 {
     cot_scores scores = {0};
     r->ops->score(r, tape, in, &scores);
-    r->ops->select(r, tape, in, &scores, out);
+    cot_router_select(r, tape, in, &scores, out);
 }
 
 /* ---- for members ---- */
@@ -112,22 +117,48 @@ cot_tensor *cot_router_logits(const cot_router *r, cot_tape *tape, cot_tensor *x
                              cot_router_round(r, tape, cot_tape_param(tape, weight)));
 }
 
+void cot_router_check_finite(cot_tape *tape, const cot_tensor *logits)
+{
+    const int64_t count = cot_tensor_count(logits), pieces = cot_pieces(count, COT_PIECE_ELEMENTS);
+    int64_t bad = 0;
+    if (cot_tape_failed(tape)) return;
+#pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static) reduction(+ : bad)
+    for (int64_t p = 0; p < pieces; p++)
+        for (int64_t i = p * COT_PIECE_ELEMENTS; i < cot_piece_end(p, COT_PIECE_ELEMENTS, count); i++)
+            bad += !(cot_value_at(logits->data, logits->dtype, i) < INFINITY);
+    if (bad) cot_top_k_fail(tape, bad, count);
+}
+
 void cot_router_choose(const cot_router *r, cot_tape *tape, cot_tensor *clean, cot_tensor *ranked, cot_routing *out)
 {
-    const int64_t tokens = cot_tensor_rows(clean), k = r->top_k, assignments = tokens * k;
-    *out = (cot_routing){.experts = r->num_experts, .top_k = k, .capacity = -1};
+    const int64_t tokens = cot_tensor_rows(clean), k = r->top_k;
+    cot_routing_start(tape, tokens, r->num_experts, k, tokens * k, out);
     out->logits = ranked;
     out->clean_logits = clean;
     out->probs = cot_router_round(r, tape, cot_softmax(tape, clean));
-    out->token = cot_tape_alloc(tape, (size_t)assignments * sizeof *out->token);
-    out->expert = cot_tape_alloc(tape, (size_t)assignments * sizeof *out->expert);
-    out->slot = cot_tape_alloc(tape, (size_t)assignments * sizeof *out->slot);
-    if (cot_tape_failed(tape)) return;
-    cot_top_k_rows(tape, ranked, k, out->expert);
-    for (int64_t a = 0; a < assignments; a++) {
-        out->token[a] = (int32_t)(a / k);
-        out->slot[a] = 0;
-    }
-    out->tokens = tokens;
-    out->assignments = assignments;
+    if (!cot_tape_failed(tape)) cot_top_k_rows(tape, ranked, k, out->expert);
+}
+
+/* score + bias, minus infinity where `clean` masks; constant. */
+static cot_tensor *add_bias(cot_tape *tape, const cot_tensor *clean, const cot_tensor *score, const double *bias)
+{
+    const cot_dtype real = clean->dtype;
+    const int64_t rows = cot_tensor_rows(clean), experts = cot_tensor_columns(clean);
+    cot_tensor *sum = cot_tape_matrix(tape, real, rows, experts, false);
+    if (cot_tape_failed(tape)) return sum;
+    for (int64_t t = 0; t < rows; t++)
+        for (int64_t e = 0; e < experts; e++) {
+            const int64_t i = t * experts + e;
+            const bool masked = !(cot_value_at(clean->data, real, i) > -INFINITY);
+            cot_value_set(sum->data, real, i, masked ? -INFINITY : cot_value_at(score->data, real, i) + bias[e]);
+        }
+    return sum;
+}
+
+void cot_router_choose_biased(const cot_router *r, cot_tape *tape, cot_tensor *clean, const cot_tensor *score,
+                              const double *bias, cot_routing *out)
+{
+    cot_router_check_finite(tape, clean);
+    cot_router_choose(r, tape, clean, add_bias(tape, clean, score, bias), out);
+    out->logits = clean;
 }

@@ -45,7 +45,8 @@ static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, con
 
 const cot_router_ops cot_router_switch = {
     .member = {"switch", "fedus2021switch", "one expert per token, weighted by its probability", options},
-    .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT,
+    .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT |
+              COT_ROUTER_SCORES,
     .state_size = sizeof(switch_state),
     .setup = setup,
     .score = score,

@@ -53,7 +53,7 @@ static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, con
 const cot_router_ops cot_router_top_k = {
     .member = {"top_k", "jiang2024mixtral", "the k largest logits, gates from a softmax", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT |
-              COT_ROUTER_UNIT_GATES,
+              COT_ROUTER_SCORES | COT_ROUTER_UNIT_GATES,
     .state_size = sizeof(top_k),
     .setup = setup,
     .score = score,

@@ -15,11 +15,11 @@ static double entropy_sum(const cot_routing *routing)
 {
     const cot_mode mode = routing->probs->dtype == COT_F64 ? COT_MODE_F64 : COT_MODE_F32;
     const cot_gating_kernels *kernels = cot_gating_kernels_for(mode);
-    const int64_t each = cot_sum_piece_rows(routing->tokens), pieces = cot_pieces(routing->tokens, each);
+    const int64_t rows = cot_tensor_rows(routing->probs), each = cot_sum_piece_rows(rows), pieces = cot_pieces(rows, each);
     double partial[COT_SUM_PIECES] = {0}, total = 0;
 #pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
-        partial[p] = kernels->entropy(p * each, cot_piece_end(p, each, routing->tokens), routing->experts,
+        partial[p] = kernels->entropy(p * each, cot_piece_end(p, each, rows), cot_tensor_columns(routing->probs),
                                       routing->clean_logits->data, routing->probs->data);
     for (int64_t p = 0; p < pieces; p++) total += partial[p];
     return total;
@@ -27,11 +27,13 @@ static double entropy_sum(const cot_routing *routing)
 
 void cot_expert_use_add(cot_expert_use *use, const cot_routing *routing)
 {
-    use->tokens += routing->tokens;
-    use->assignments += routing->assignments;
+    use->assignments += routing->assignments - routing->skipped;
     use->dropped += routing->dropped;
-    for (int64_t a = 0; a < routing->assignments; a++) use->count[routing->expert[a]]++;
-    if (routing->probs && routing->clean_logits) use->entropy += entropy_sum(routing);
+    for (int64_t a = 0; a < routing->assignments; a++)
+        use->count[routing->expert[a]] += routing->slot[a] != COT_SLOT_SKIPPED;
+    if (!routing->probs || !routing->clean_logits) return;
+    use->tokens += cot_tensor_rows(routing->probs);
+    use->entropy += entropy_sum(routing);
 }
 
 cot_expert_measures cot_expert_use_measure(const cot_expert_use *use, double *load)

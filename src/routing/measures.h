@@ -6,8 +6,8 @@
 
 /* Running totals of one layer. */
 typedef struct {
-    int64_t  experts, tokens, assignments, dropped;
-    double   entropy;  /* sum over tokens of the entropy of the router's probabilities, nats */
+    int64_t  experts, tokens /* with probabilities */, assignments, dropped;
+    double   entropy;  /* sum over those tokens of the entropy of the router's probabilities, nats */
     int64_t *count;    /* [experts] assignments, the caller's memory */
 } cot_expert_use;
 

@@ -90,77 +90,105 @@ static cot_status read_number(const json_t *value, const char *key, size_t t, si
                     masks ? " (or \"-inf\" to mask the expert)" : "");
 }
 
-/* A T x E matrix; the first one read (tokens = 0) sets the sizes. */
-static cot_status read_matrix(const json_t *rows, const char *key, bool masks, cot_arena *arena, cot_route_case *c,
-                              double **out)
+static bool is_matrix(const json_t *rows)
 {
-    const size_t count = json_array_size(rows);
-    const size_t experts = c->tokens ? (size_t)c->experts : json_array_size(json_array_get(rows, 0));
-    if (!json_is_array(rows) || count == 0 || experts == 0)
-        return cot_fail(COT_FORMAT, "%s is no matrix, expected [[number, ...], ...]", key);
-    if (count > INT32_MAX || experts > INT32_MAX || (c->tokens && count != (size_t)c->tokens))
-        return cot_fail(COT_SHAPE_MISMATCH, "%s has %zu rows, expected %" PRId64 ", one for each token", key, count,
-                        c->tokens);
+    const json_t *first = json_array_get(rows, 0);
+    return json_is_array(rows) && json_is_array(first) && json_array_size(first) > 0 &&
+           json_array_size(rows) <= INT32_MAX && json_array_size(first) <= INT32_MAX;
+}
+
+/* A matrix of tokens rows (0: as many as there are, then set) and columns likewise. `masks`: minus infinity is welcome. */
+static cot_status read_matrix(const json_t *rows, const char *key, bool masks, cot_arena *arena, int64_t *tokens,
+                              int64_t *columns, double **out)
+{
+    if (!is_matrix(rows)) return cot_fail(COT_FORMAT, "%s is no matrix, expected [[number, ...], ...]", key);
+    const size_t count = json_array_size(rows), width = *columns ? (size_t)*columns : json_array_size(json_array_get(rows, 0));
+    if (*tokens && count != (size_t)*tokens)
+        return cot_fail(COT_SHAPE_MISMATCH, "%s has %zu rows, expected %" PRId64 ", one for each token", key, count, *tokens);
     for (size_t t = 0; t < count; t++) {
         const json_t *row = json_array_get(rows, t);
-        if (!json_is_array(row) || json_array_size(row) != experts)
+        if (!json_is_array(row) || json_array_size(row) != width)
             return cot_fail(COT_SHAPE_MISMATCH, "%s[%zu] has %zu numbers, expected %zu, one for each expert", key, t,
-                            json_array_size(row), experts);
+                            json_array_size(row), width);
     }
-    *out = cot_arena_alloc(arena, count * experts * sizeof **out);
+    *out = cot_arena_alloc(arena, count * width * sizeof **out);
     if (!*out) return no_memory();
     for (size_t t = 0; t < count; t++)
-        for (size_t e = 0; e < experts; e++)
-            COT_TRY(read_number(json_array_get(json_array_get(rows, t), e), key, t, e, masks, *out + t * experts + e));
-    c->tokens = (int64_t)count;
-    c->experts = (int64_t)experts;
+        for (size_t e = 0; e < width; e++)
+            COT_TRY(read_number(json_array_get(json_array_get(rows, t), e), key, t, e, masks, *out + t * width + e));
+    *tokens = (int64_t)count;
+    *columns = (int64_t)width;
     return COT_OK;
 }
 
-/* Whole numbers from 0 to 2^31 - 1. */
-static cot_status read_integers(const json_t *list, const char *key, cot_arena *arena, int32_t **out)
+static cot_status read_numbers(const json_t *list, const char *key, cot_arena *arena, int64_t count, double **out)
 {
-    const size_t count = json_array_size(list);
-    if (!json_is_array(list)) return cot_fail(COT_FORMAT, "%s is no list of whole numbers", key);
-    *out = cot_arena_alloc(arena, count * sizeof **out);
+    if (!json_is_array(list) || json_array_size(list) != (size_t)count)
+        return cot_fail(COT_SHAPE_MISMATCH, "%s is no list of %" PRId64 " numbers", key, count);
+    *out = cot_arena_alloc(arena, (size_t)count * sizeof **out);
     if (!*out) return no_memory();
-    for (size_t i = 0; i < count; i++) {
+    for (int64_t i = 0; i < count; i++)
+        if (!number_of(json_array_get(list, (size_t)i), *out + i) || !isfinite((*out)[i]))
+            return cot_fail(COT_FORMAT, "%s[%" PRId64 "] is no finite number", key, i);
+    return COT_OK;
+}
+
+/* Whole numbers from `least` to 2^31 - 1; count -1 = as many as there are, in *length. */
+static cot_status read_integers(const json_t *list, const char *key, int64_t least, cot_arena *arena, int64_t count,
+                                size_t *length, int32_t **out)
+{
+    *length = json_array_size(list);
+    if (!json_is_array(list)) return cot_fail(COT_FORMAT, "%s is no list of whole numbers", key);
+    if (count >= 0 && *length != (size_t)count)
+        return cot_fail(COT_SHAPE_MISMATCH, "%s has %zu entries, expected %" PRId64 ", one for each row of logits", key,
+                        *length, count);
+    *out = cot_arena_alloc(arena, *length * sizeof **out);
+    if (!*out) return no_memory();
+    for (size_t i = 0; i < *length; i++) {
         const json_t *value = json_array_get(list, i);
         const json_int_t number = json_integer_value(value);
-        if (!json_is_integer(value) || number < 0 || number > INT32_MAX)
-            return cot_fail(COT_FORMAT, "%s[%zu] is no whole number from 0 to %d", key, i, INT32_MAX);
+        if (!json_is_integer(value) || number < least || number > INT32_MAX)
+            return cot_fail(COT_FORMAT, "%s[%zu] is no whole number from %" PRId64 " to %d", key, i, least, INT32_MAX);
         (*out)[i] = (int32_t)number;
     }
     return COT_OK;
 }
 
-static cot_status read_tokens(const json_t *list, cot_arena *arena, cot_route_case *c)
-{
-    COT_TRY(read_integers(list, "tokens", arena, &c->ids));
-    if (json_array_size(list) == (size_t)c->tokens) return COT_OK;
-    return cot_fail(COT_SHAPE_MISMATCH, "tokens has %zu ids, expected %" PRId64 ", one for each row of logits",
-                    json_array_size(list), c->tokens);
-}
-
-/* Fills first from the lengths of sequences; list NULL = one sequence. */
-static cot_status read_sequences(const json_t *list, cot_arena *arena, cot_route_case *c)
+/* Runs from their lengths, which sum to T. */
+static cot_status read_runs(const json_t *list, const char *key, cot_arena *arena, int64_t tokens, cot_runs *out)
 {
     int32_t *lengths = NULL;
-    int64_t start = 0;
-    c->first = cot_arena_alloc(arena, (size_t)c->tokens * sizeof *c->first);
-    if (!c->first) return no_memory();
-    memset(c->first, 0, (size_t)c->tokens * sizeof *c->first);
-    if (!list) return COT_OK;
-    COT_TRY(read_integers(list, "sequences", arena, &lengths));
-    for (size_t s = 0; s < json_array_size(list); s++) {
-        for (int64_t t = start; t < start + lengths[s] && t < c->tokens; t++) c->first[t] = (int32_t)start;
-        start += lengths[s];
-    }
-    if (start == c->tokens) return COT_OK;
-    return cot_fail(COT_SHAPE_MISMATCH, "sequences sum to %" PRId64 " tokens, expected %" PRId64, start, c->tokens);
+    size_t count = 0;
+    COT_TRY(read_integers(list, key, 0, arena, -1, &count, &lengths));
+    int64_t *offset = cot_arena_alloc(arena, (count + 1) * sizeof *offset);
+    if (!offset) return no_memory();
+    offset[0] = 0;
+    for (size_t i = 0; i < count; i++) offset[i + 1] = offset[i] + lengths[i];
+    if (offset[count] != tokens)
+        return cot_fail(COT_SHAPE_MISMATCH, "%s sum to %" PRId64 " tokens, expected %" PRId64, key, offset[count], tokens);
+    *out = (cot_runs){(int64_t)count, offset};
+    return COT_OK;
 }
 
-static const char *const keys[] = {"logits", "noise", "raw_noise_std", "tokens", "sequences", "training"};
+/* Where tokens stand in their sequences, and which id came before. */
+static cot_status find_places(cot_arena *arena, bool given, cot_route_case *c)
+{
+    if (!given) c->position = cot_arena_alloc(arena, (size_t)c->tokens * sizeof *c->position);
+    if (c->ids) c->previous = cot_arena_alloc(arena, (size_t)c->tokens * sizeof *c->previous);
+    if (!c->position || (c->ids && !c->previous)) return no_memory();
+    for (int64_t s = 0; s < cot_runs_number(c->sequences); s++) {
+        const int64_t from = cot_runs_from(c->sequences, s), to = cot_runs_to(c->sequences, s, c->tokens);
+        for (int64_t t = from; t < to; t++) {
+            if (!given) c->position[t] = (int32_t)(t - from);
+            if (c->ids) c->previous[t] = t > from ? c->ids[t - 1] : -1;
+        }
+    }
+    return COT_OK;
+}
+
+static const char *const keys[] = {"logits",    "primary_logits", "noise",   "raw_noise_std", "tokens",     "labels",
+                                   "targets",   "positions",      "reward",  "bias",          "thresholds", "sequences",
+                                   "group",     "training"};
 enum { KEYS = sizeof keys / sizeof *keys };
 
 static const char *key_at(const void *list, size_t index) { return ((const char *const *)list)[index]; }
@@ -169,34 +197,69 @@ static cot_status check_keys(json_t *root)
 {
     const char *key;
     json_t *value;
+    char help[512];
     if (!json_is_object(root))
         return cot_fail(COT_FORMAT, "the router lab's input is no JSON object, expected {\"logits\": [[...]]}");
     json_object_foreach(root, key, value) {
         size_t i = 0;
         while (i < KEYS && strcmp(key, keys[i]) != 0) i++;
         if (i < KEYS) continue;
-        const char *near = cot_nearest(key, KEYS, key_at, keys);
-        return cot_fail(COT_FORMAT, "unknown key \"%.60s\", expected logits, noise, raw_noise_std, tokens, sequences "
-                                    "or training%s%s%s",
-                        key, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+        cot_suggest("keys", key, KEYS, key_at, keys, help, sizeof help);
+        return cot_fail(COT_FORMAT, "unknown key '%.60s'%s", key, help);
     }
     return json_object_get(root, "logits") ? COT_OK : cot_fail(COT_FORMAT, "the router lab's input has no \"logits\"");
 }
 
-static cot_status read_case(json_t *root, cot_arena *arena, cot_route_case *c)
+static cot_status read_matrices(const json_t *root, cot_arena *arena, cot_route_case *c)
 {
     const json_t *noise = json_object_get(root, "noise"), *raw = json_object_get(root, "raw_noise_std");
-    const json_t *ids = json_object_get(root, "tokens");
-    const json_t *training = json_object_get(root, "training");
+    const json_t *primary = json_object_get(root, "primary_logits");
+    COT_TRY(read_matrix(json_object_get(root, "logits"), "logits", true, arena, &c->tokens, &c->columns, &c->logits));
+    if (noise) COT_TRY(read_matrix(noise, "noise", false, arena, &c->tokens, &c->columns, &c->noise));
+    if (raw) COT_TRY(read_matrix(raw, "raw_noise_std", false, arena, &c->tokens, &c->columns, &c->raw_noise_std));
+    if (!primary) return COT_OK;
+    return read_matrix(primary, "primary_logits", true, arena, &c->tokens, &c->primary_columns, &c->primary);
+}
+
+static cot_status read_vectors(const json_t *root, cot_arena *arena, cot_route_case *c)
+{
+    const struct {
+        const char *key;
+        int64_t     least;
+        int32_t   **out;
+    } integers[] = {{"tokens", 0, &c->ids}, {"labels", -1, &c->labels}, {"targets", -1, &c->targets},
+                    {"positions", 0, &c->position}};
+    const struct {
+        const char *key;
+        int64_t     count;
+        double    **out;
+    } numbers[] = {{"bias", c->columns, &c->bias}, {"thresholds", c->columns, &c->thresholds},
+                   {"reward", c->tokens, &c->reward}};
+    for (size_t i = 0; i < sizeof integers / sizeof *integers; i++) {
+        const json_t *list = json_object_get(root, integers[i].key);
+        size_t length;
+        if (list) COT_TRY(read_integers(list, integers[i].key, integers[i].least, arena, c->tokens, &length, integers[i].out));
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        const json_t *list = json_object_get(root, numbers[i].key);
+        if (list) COT_TRY(read_numbers(list, numbers[i].key, arena, numbers[i].count, numbers[i].out));
+    }
+    return COT_OK;
+}
+
+static cot_status read_case(json_t *root, cot_arena *arena, cot_route_case *c)
+{
     COT_TRY(check_keys(root));
-    COT_TRY(read_matrix(json_object_get(root, "logits"), "logits", true, arena, c, &c->logits));
-    if (noise) COT_TRY(read_matrix(noise, "noise", false, arena, c, &c->noise));
-    if (raw) COT_TRY(read_matrix(raw, "raw_noise_std", false, arena, c, &c->raw_noise_std));
-    if (ids) COT_TRY(read_tokens(ids, arena, c));
+    const json_t *training = json_object_get(root, "training"), *sequences = json_object_get(root, "sequences");
+    const json_t *group = json_object_get(root, "group");
+    COT_TRY(read_matrices(root, arena, c));
+    COT_TRY(read_vectors(root, arena, c));
     if (training && !json_is_boolean(training))
         return cot_fail(COT_FORMAT, "training is no boolean, expected true or false");
     c->training = json_is_true(training);
-    return read_sequences(json_object_get(root, "sequences"), arena, c);
+    if (sequences) COT_TRY(read_runs(sequences, "sequences", arena, c->tokens, &c->sequences));
+    if (group) COT_TRY(read_runs(group, "group", arena, c->tokens, &c->groups));
+    return find_places(arena, c->position != NULL, c);
 }
 
 cot_status cot_route_case_read(const char *json, size_t length, cot_arena *arena, cot_route_case *out)
@@ -267,9 +330,12 @@ static json_t *result_json(const cot_route_result *r)
     json_object_set_new(root, "capacity", r->capacity >= 0 ? json_integer(r->capacity) : json_null());
     if (!r->gradient_logits) return root;
     json_t *gradient = json_object();
-    json_object_set_new(gradient, "logits", matrix_json(r->gradient_logits, r->tokens, r->experts));
+    json_object_set_new(gradient, "logits", matrix_json(r->gradient_logits, r->tokens, r->columns));
     if (r->gradient_raw_noise_std)
-        json_object_set_new(gradient, "raw_noise_std", matrix_json(r->gradient_raw_noise_std, r->tokens, r->experts));
+        json_object_set_new(gradient, "raw_noise_std", matrix_json(r->gradient_raw_noise_std, r->tokens, r->columns));
+    if (r->gradient_primary_logits)
+        json_object_set_new(gradient, "primary_logits",
+                            matrix_json(r->gradient_primary_logits, r->tokens, r->primary_columns));
     json_object_set_new(root, "gradient", gradient);
     return root;
 }

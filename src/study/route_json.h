@@ -5,15 +5,21 @@
 #include <coterie/route.h>
 
 #include "base/memory.h"
+#include "routing/routing.h"
 
 /* What the lab is given; arrays live in the arena. */
 typedef struct {
-    int64_t  tokens, experts;
-    double  *logits;         /* [T, E]; finite or minus infinity */
-    double  *noise;          /* [T, E] or NULL */
-    double  *raw_noise_std;  /* [T, E] or NULL */
-    int32_t *ids;            /* [T] or NULL */
-    int32_t *first;          /* [T] the row at which a token's sequence starts */
+    int64_t  tokens, columns, primary_columns;
+    double  *logits;         /* [T, columns]; finite or minus infinity */
+    double  *primary;        /* [T, primary_columns] likewise, or NULL */
+    double  *noise;          /* [T, columns] or NULL */
+    double  *raw_noise_std;  /* [T, columns] or NULL */
+    double  *bias;           /* [columns] or NULL */
+    double  *thresholds;     /* [columns] or NULL */
+    double  *reward;         /* [T] or NULL */
+    int32_t *ids, *labels, *targets;  /* [T] or NULL */
+    int32_t *position, *previous;     /* [T]; previous NULL without ids */
+    cot_runs sequences, groups;
     bool     training;
 } cot_route_case;
 

@@ -24,7 +24,9 @@ typedef struct {
     cot_capacity    capacity;
     bool            dropless;
     cot_tape       *tape;
-    cot_tensor     *logits, *raw_noise_std, **losses;
+    cot_tensor     *logits, *raw_noise_std, *primary, **losses;
+    cot_tensor     *gate;        /* before capacity */
+    size_t          loss_count;  /* rules, and the router's own */
     cot_routing     routing;
 } lab;
 
@@ -53,7 +55,7 @@ static cot_status make_router(lab *l, const char *text)
     if (!text) return cot_fail(COT_INVALID, "no router given, expected one such as '{kind: top_k, top_k: 2}'");
     COT_TRY(cot_config_parse(text, "router", &spec));
     const cot_build build = {.hidden_size = 1, .num_layers = 1};
-    const cot_status status = cot_router_create(spec, l->given.experts, &build, &l->router);
+    const cot_status status = cot_router_create(spec, l->given.columns, &build, &l->router);
     cot_config_destroy(spec);
     return status;
 }
@@ -70,7 +72,7 @@ static cot_status make_rule(const char *text, cot_balance **out)
 static cot_status make_rules(lab *l, const cot_route_spec *spec)
 {
     l->rules = take(l, spec->balance_count, sizeof *l->rules);
-    l->losses = take(l, spec->balance_count, sizeof *l->losses);
+    l->losses = take(l, spec->balance_count + 1, sizeof *l->losses);
     if (!l->rules || !l->losses) return no_memory();
     for (size_t i = 0; i < spec->balance_count; i++) {
         COT_TRY(make_rule(spec->balance[i], &l->rules[i]));
@@ -92,25 +94,53 @@ static cot_status make_capacity(lab *l, const char *text)
 
 /* ---- the run ---- */
 
+static cot_route_input input_of(const cot_route_case *c)
+{
+    return (cot_route_input){.tokens = c->tokens, .ids = c->ids, .previous = c->previous, .position = c->position,
+                             .labels = c->labels, .targets = c->targets, .noise = c->noise, .bias = c->bias,
+                             .thresholds = c->thresholds, .groups = c->groups, .sequences = c->sequences};
+}
+
+static cot_status check_parts(const lab *l)
+{
+    const char *name = l->router->ops->member.name;
+    if (!l->dropless && cot_router_is(l->router, COT_ROUTER_OWN_SLOTS))
+        return cot_fail(COT_INVALID, "experts of router '%s' take a fixed number of tokens already: expected no capacity", name);
+    if (l->given.bias && !cot_router_is(l->router, COT_ROUTER_TAKES_BIAS))
+        return cot_fail(COT_INVALID, "router '%s' takes no bias", name);
+    return COT_OK;
+}
+
+/* Losses first: they see gates and counts as they are before capacity. */
+static void add_losses(lab *l)
+{
+    for (size_t i = 0; i < l->rule_count; i++)
+        l->losses[l->loss_count++] = cot_balance_loss(l->rules[i], l->tape, &l->routing);
+    if (l->routing.own_loss) l->losses[l->loss_count++] = l->routing.own_loss;
+}
+
 static cot_status run(lab *l, const cot_route_spec *spec)
 {
-    const int64_t shape[2] = {l->given.tokens, l->given.experts};
-    const size_t cells = (size_t)(shape[0] * shape[1]);
-    double *raw = l->given.raw_noise_std ? l->given.raw_noise_std : take(l, cells, sizeof *raw);
+    const cot_route_case *c = &l->given;
+    const int64_t shape[2] = {c->tokens, c->columns}, primary[2] = {c->tokens, c->primary_columns};
+    double *raw = c->raw_noise_std ? c->raw_noise_std : take(l, (size_t)(shape[0] * shape[1]), sizeof *raw);
     if (!raw) return no_memory();
+    COT_TRY(check_parts(l));
     COT_TRY(cot_tape_create(COT_MODE_F64, &l->tape));
-    cot_tape_reset(l->tape, spec->gradient, l->given.training, spec->seed, 0);
+    cot_tape_reset(l->tape, spec->gradient, c->training, spec->seed, 0);
     cot_tape_enter(l->tape, "router lab");
-    l->logits = cot_tape_wrap(l->tape, COT_F64, 2, shape, l->given.logits, true);
+    l->logits = cot_tape_wrap(l->tape, COT_F64, 2, shape, c->logits, true);
     l->raw_noise_std = cot_tape_wrap(l->tape, COT_F64, 2, shape, raw, true);
-    const cot_scores scores = {.logits = l->logits, .raw_noise_std = l->given.training ? l->raw_noise_std : NULL};
-    const cot_route_input in = {.tokens = shape[0], .ids = l->given.ids, .first = l->given.first,
-                                .noise = l->given.noise};
-    l->router->ops->select(l->router, l->tape, &in, &scores, &l->routing);
-    cot_capacity_apply(l->tape, l->dropless ? NULL : &l->capacity, 0, &l->routing);
+    l->primary = c->primary ? cot_tape_wrap(l->tape, COT_F64, 2, primary, c->primary, true) : NULL;
+    const cot_scores scores = {.logits = l->logits, .raw_noise_std = c->training ? l->raw_noise_std : NULL,
+                               .primary = l->primary};
+    const cot_route_input in = input_of(c);
+    cot_router_select(l->router, l->tape, &in, &scores, &l->routing);
     COT_TRY(cot_tape_status(l->tape));
-    for (size_t i = 0; i < l->rule_count; i++) l->losses[i] = cot_balance_loss(l->rules[i], l->tape, &l->routing);
-    cot_tensor *total = cot_weighted_sum(l->tape, l->losses, NULL, (int64_t)l->rule_count);
+    add_losses(l);
+    l->gate = l->routing.gate;
+    cot_capacity_apply(l->tape, l->dropless ? NULL : &l->capacity, 0, &l->routing);
+    cot_tensor *total = cot_weighted_sum(l->tape, l->losses, NULL, (int64_t)l->loss_count);
     if (spec->gradient) cot_tape_backward(l->tape, total, 1);
     return cot_tape_status(l->tape);
 }
@@ -124,15 +154,20 @@ static void *copied(lab *l, const void *from, size_t count, size_t size)
     return copy;
 }
 
+static const cot_member *loss_member(const lab *l, size_t i)
+{
+    return i < l->rule_count ? &l->rules[i]->ops->member : &l->router->ops->member;
+}
+
 static bool name_losses(lab *l, cot_route_result *r)
 {
-    char **names = take(l, l->rule_count, sizeof *names);
-    double *values = take(l, l->rule_count, sizeof *values);
+    char **names = take(l, l->loss_count, sizeof *names);
+    double *values = take(l, l->loss_count, sizeof *values);
     if (!names || !values) return false;
-    for (size_t i = 0; i < l->rule_count; i++) {
-        const char *kind = l->rules[i]->ops->member.name;
+    for (size_t i = 0; i < l->loss_count; i++) {
+        const char *kind = loss_member(l, i)->name;
         size_t earlier = 0;
-        for (size_t j = 0; j < i; j++) earlier += l->rules[j]->ops == l->rules[i]->ops;
+        for (size_t j = 0; j < i; j++) earlier += loss_member(l, j) == loss_member(l, i);
         const size_t bytes = strlen(kind) + 24;
         if (!(names[i] = take(l, bytes, 1))) return false;
         if (earlier) snprintf(names[i], bytes, "%s.%zu", kind, earlier + 1);
@@ -141,7 +176,7 @@ static bool name_losses(lab *l, cot_route_result *r)
     }
     r->loss_name = (const char *const *)names;
     r->loss = values;
-    r->loss_count = l->rule_count;
+    r->loss_count = l->loss_count;
     return true;
 }
 
@@ -151,34 +186,66 @@ static bool count_use(lab *l, cot_route_result *r)
     double *importance = take(l, (size_t)r->experts, sizeof *importance);
     if (!load || !importance) return false;
     for (int64_t a = 0; a < r->assignments; a++) {
+        if (r->slot[a] == COT_SLOT_SKIPPED) continue;
         load[r->expert[a]]++;
-        importance[r->expert[a]] += r->gate[a];
+        importance[r->expert[a]] += ((const double *)l->gate->data)[a];
     }
     r->load = load;
     r->importance = importance;
     return true;
 }
 
-static cot_status fill_result(lab *l, bool gradient, cot_route_result *r)
+/* Rows of live tokens to those of all; others, and routers without probabilities, have zeros. */
+static const double *all_probabilities(lab *l)
 {
     const cot_routing *routing = &l->routing;
-    const size_t count = (size_t)routing->assignments, cells = (size_t)(routing->tokens * routing->experts);
-    r->tokens = routing->tokens;
+    const int64_t experts = routing->experts, rows = routing->probs ? cot_tensor_rows(routing->probs) : 0;
+    double *out = take(l, (size_t)(l->given.tokens * experts), sizeof *out);
+    if (!out || !rows || cot_tensor_columns(routing->probs) != experts) return out;
+    for (int64_t i = 0; i < rows; i++) {
+        const int64_t t = routing->live ? routing->live[i] : i;
+        memcpy(out + t * experts, (const double *)routing->probs->data + i * experts, (size_t)experts * sizeof *out);
+    }
+    return out;
+}
+
+static cot_status fill_gradients(lab *l, cot_route_result *r)
+{
+    const size_t cells = (size_t)(r->tokens * r->columns), primary = (size_t)(r->tokens * r->primary_columns);
+    const bool noisy = l->routing.noise_std || l->given.raw_noise_std;
+    r->gradient_logits = copied(l, l->logits->grad, cells, sizeof(double));  /* nothing flowed: zeros */
+    if (noisy) r->gradient_raw_noise_std = copied(l, l->raw_noise_std->grad, cells, sizeof(double));
+    if (l->primary) r->gradient_primary_logits = copied(l, l->primary->grad, primary, sizeof(double));
+    return r->gradient_logits && (!noisy || r->gradient_raw_noise_std) && (!l->primary || r->gradient_primary_logits)
+               ? COT_OK : no_memory();
+}
+
+static cot_status fill_result(lab *l, bool gradient, cot_route_result *r)
+{
+    cot_routing *routing = &l->routing;
+    const size_t count = (size_t)routing->assignments;
+    r->tokens = l->given.tokens;
+    r->columns = l->given.columns;
+    r->primary_columns = l->given.primary_columns;
     r->experts = routing->experts;
     r->assignments = routing->assignments;
     r->capacity = routing->capacity;
+    r->probability = all_probabilities(l);
+    cot_routing_expand(routing);
     r->token = copied(l, routing->token, count, sizeof *r->token);
     r->expert = copied(l, routing->expert, count, sizeof *r->expert);
     r->slot = copied(l, routing->slot, count, sizeof *r->slot);
     r->gate = copied(l, routing->gate->data, count, sizeof *r->gate);
-    r->probability = copied(l, routing->probs->data, cells, sizeof *r->probability);
     if (!r->token || !r->expert || !r->slot || !r->gate || !r->probability || !count_use(l, r) || !name_losses(l, r))
         return no_memory();
-    if (!gradient) return COT_OK;
-    r->gradient_logits = copied(l, l->logits->grad, cells, sizeof(double));  /* nothing flowed: zeros */
-    const bool noisy = routing->noise_std || l->given.raw_noise_std;
-    if (noisy) r->gradient_raw_noise_std = copied(l, l->raw_noise_std->grad, cells, sizeof(double));
-    return r->gradient_logits && (!noisy || r->gradient_raw_noise_std) ? COT_OK : no_memory();
+    return gradient ? fill_gradients(l, r) : COT_OK;
+}
+
+static bool all_finite(const double *values, int64_t rows, int64_t columns, int64_t *where)
+{
+    for (*where = 0; values && *where < rows * columns; (*where)++)
+        if (!isfinite(values[*where])) return false;
+    return true;
 }
 
 /* Finite logits of any size are welcome, but their losses may overflow. */
@@ -190,10 +257,14 @@ static cot_status check_finite(const cot_route_result *r)
         if (!isfinite(r->gate[a]))
             return cot_fail(COT_NOT_FINITE, "the gate of token %d for expert %d is not finite", r->token[a],
                             r->expert[a]);
-    for (int64_t i = 0; r->gradient_logits && i < r->tokens * r->experts; i++)
-        if (!isfinite(r->gradient_logits[i]) || (r->gradient_raw_noise_std && !isfinite(r->gradient_raw_noise_std[i])))
-            return cot_fail(COT_NOT_FINITE, "the gradient at token %" PRId64 ", expert %" PRId64 " is not finite",
-                            i / r->experts, i % r->experts);
+    int64_t i;
+    if (!all_finite(r->gradient_logits, r->tokens, r->columns, &i) ||
+        !all_finite(r->gradient_raw_noise_std, r->tokens, r->columns, &i))
+        return cot_fail(COT_NOT_FINITE, "the gradient at token %" PRId64 ", expert %" PRId64 " is not finite",
+                        i / r->columns, i % r->columns);
+    if (!all_finite(r->gradient_primary_logits, r->tokens, r->primary_columns, &i))
+        return cot_fail(COT_NOT_FINITE, "the gradient of the primary logits is not finite at token %" PRId64,
+                        i / r->primary_columns);
     return COT_OK;
 }
 

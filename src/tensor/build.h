@@ -14,6 +14,7 @@ typedef struct {
     int32_t       num_layers;
     int64_t       hidden_size;
     int64_t       context;      /* longest sequence that the model is meant for; 0 = unknown */
+    int64_t       vocab_size;   /* 0 = no tokens with ids */
     double        norm_eps;
     double        dropout;
     cot_init_kind init;         /* COT_INIT_NORMAL: std = init_value; COT_INIT_TRUNCATED_NORMAL: std = sqrt(init_value / fan_in) */

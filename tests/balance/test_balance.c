@@ -71,11 +71,11 @@ static outcome run(situation s)
     memcpy(logits, s.logits, bytes);
     memset(raw, 0, bytes);
     if (s.raw) memcpy(raw, s.raw, bytes);
-    const cot_scores scores = {cot_tape_wrap(tape, COT_F64, 2, shape, logits, true),
-                               cot_tape_wrap(tape, COT_F64, 2, shape, raw, true)};
+    const cot_scores scores = {.logits = cot_tape_wrap(tape, COT_F64, 2, shape, logits, true),
+                               .raw_noise_std = cot_tape_wrap(tape, COT_F64, 2, shape, raw, true)};
     const cot_route_input in = {.tokens = s.tokens, .noise = s.noise};
     cot_routing routing;
-    router->ops->select(router, tape, &in, &scores, &routing);
+    cot_router_select(router, tape, &in, &scores, &routing);
     cot_tensor *loss = cot_balance_loss(rule, tape, &routing);
     cot_tape_backward(tape, loss, 1);
     if (cot_tape_failed(tape)) fail_msg("%s", cot_last_error());
@@ -230,10 +230,10 @@ typedef struct {
 static cot_tensor *build(cot_tape *t, cot_tensor *const *in, const void *context)
 {
     const gradient_case *c = context;
-    const cot_scores scores = {in[0], in[1]};
+    const cot_scores scores = {.logits = in[0], .raw_noise_std = in[1]};
     const cot_route_input input = {.tokens = 40, .noise = c->noise};
     cot_routing routing;
-    c->router->ops->select(c->router, t, &input, &scores, &routing);
+    cot_router_select(c->router, t, &input, &scores, &routing);
     return cot_balance_loss(c->rule, t, &routing);
 }
 

@@ -52,5 +52,6 @@ fi
 
 python=$(command -v python3 || true)
 if [ -n "$python" ]; then
-    "$python" "$source/tests/peers/route_oracle.py" "$coterie" 200 >"$work/out" 2>"$work/err" || fail "the oracle disagrees"
+    "$python" "$source/tests/peers/route_vectors.py" "$coterie" >"$work/out" 2>"$work/err" || fail "a published case comes out otherwise"
+    "$python" "$source/tests/peers/route_oracle.py" "$coterie" 300 >"$work/out" 2>"$work/err" || fail "the oracle disagrees"
 fi

@@ -4,7 +4,7 @@
     route_oracle.py COTERIE [CASES [SEED]]
 
 Written from the published formulas, on its own small reverse-mode differentiation, in plain Python: nothing of it follows the
-library's code. Compares assignments, gates, slots, drops, load, importance, losses, capacity and gradients.
+library's code. Routers are in oracle_routers.py. Compares assignments, gates, slots, drops, load, importance, losses, capacity and gradients.
 """
 import json
 import math
@@ -13,132 +13,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-INF = math.inf
-
-
-class Var:
-    """A number that remembers what it was made of: pairs (other Var, partial derivative)."""
-
-    def __init__(self, value, made_of=()):
-        self.value, self.made_of, self.grad = value, made_of, 0.0
-
-    def __add__(self, other):
-        other = lift(other)
-        return Var(self.value + other.value, ((self, 1.0), (other, 1.0)))
-
-    def __mul__(self, other):
-        other = lift(other)
-        return Var(self.value * other.value, ((self, other.value), (other, self.value)))
-
-    def __sub__(self, other):
-        return self + lift(other) * -1.0
-
-    def __truediv__(self, other):
-        other = lift(other)
-        return Var(self.value / other.value, ((self, 1 / other.value), (other, -self.value / other.value**2)))
-
-    __radd__, __rmul__ = __add__, __mul__
-
-
-def lift(x):
-    return x if isinstance(x, Var) else Var(float(x))
-
-
-def unary(x, value, slope):
-    return Var(value, ((x, slope),))
-
-
-def exp(x):
-    return unary(x, math.exp(x.value), math.exp(x.value))
-
-
-def log(x):
-    return unary(x, math.log(x.value), 1 / x.value)
-
-
-def softplus(x):
-    z = x.value
-    return unary(x, max(z, 0) + math.log1p(math.exp(-abs(z))), 1 / (1 + math.exp(-z)))
-
-
-def normal_cdf(x):
-    return unary(x, 0.5 * math.erfc(-x.value / math.sqrt(2)), math.exp(-x.value**2 / 2) / math.sqrt(2 * math.pi))
-
-
-def stop(x):
-    return Var(x.value)
-
-
-def backward(root):
-    order, seen, stack = [], set(), [(root, False)]
-    while stack:
-        node, done = stack.pop()
-        if done:
-            order.append(node)
-        elif id(node) not in seen:
-            seen.add(id(node))
-            stack.append((node, True))
-            stack.extend((parent, False) for parent, _ in node.made_of)
-    root.grad = 1.0
-    for node in reversed(order):
-        for parent, slope in node.made_of:
-            parent.grad += node.grad * slope
-
-
-def total(items):
-    result = Var(0.0)
-    for item in items:
-        result = result + item
-    return result
-
-
-def softmax(row):
-    """Of Vars; masked entries (minus infinity) get exactly nothing."""
-    live = [x for x in row if x.value > -INF]
-    if not live:
-        return [Var(0.0) for _ in row]
-    shift = max(x.value for x in live)
-    weights = [exp(x - shift) if x.value > -INF else Var(0.0) for x in row]
-    bottom = total(weights)
-    return [w / bottom for w in weights]
-
-
-def cv_squared(values):
-    n = len(values)
-    mean = total(values) / n
-    if mean.value == 0:
-        return Var(0.0)
-    return total((v - mean) * (v - mean) for v in values) / n / (mean * mean + 1e-10)
-
-
-def ranking(row):
-    return sorted(range(len(row)), key=lambda i: (-row[i].value, i))
-
-
-# ---- router ----
-
-
-def route(case):
-    router, T, E = case["router"], case["T"], case["E"]
-    clean = [[Var(x) for x in row] for row in case["logits"]]
-    raw = [[Var(x) for x in row] for row in case["raw"] or [[0.0] * E] * T]
-    noisy = router["kind"] == "noisy_top_k" and case["training"]
-    ranked, std = clean, None
-    if noisy:
-        std = [[softplus(z) + router.get("noise_eps", 1e-2) for z in row] for row in raw]
-        ranked = [[c + s * n if c.value > -INF else Var(-INF) for c, s, n in zip(*rows)] for rows in zip(clean, std, case["noise"])]
-    probs = [softmax(row) for row in clean]
-    k = 1 if router["kind"] == "switch" else router["top_k"]
-    chosen = [ranking(row)[:k] for row in ranked]
-    gates = []
-    for t in range(T):
-        p = [probs[t][e] for e in chosen[t]]
-        if router["kind"] == "switch" or (router["kind"] == "top_k" and router["softmax"] == "all" and not router["norm_topk_prob"]):
-            gates.append(p)
-        else:
-            gates.append(softmax([ranked[t][e] for e in chosen[t]]))
-    return dict(clean=clean, raw=raw, ranked=ranked, std=std, probs=probs, k=k, chosen=chosen, gates=gates)
-
+from oracle_core import INF, Var, backward, cv_squared, exp, log, normal_cdf, ranking, stop, total
+from oracle_routers import ROUTERS, random_router, route
 
 def probability(row, e):
     """Softmax whose sum is rounded once, whatever the order of its terms: permuted rows tie."""
@@ -157,27 +33,53 @@ def by_probability(p):
     return [t for group in groups for t in sorted(group)]
 
 
+def serving_order(policy, tokens, r, j):
+    """Who gets the slots of choice j first."""
+    logits = [[x.value for x in row] for row in r["clean"]]
+    if policy == "probability":
+        keys = [probability(logits[t], r["chosen"][t][j]) if j < len(r["chosen"][t]) else -1.0 for t in tokens]
+    elif policy == "batch_prioritised":
+        keys = [max(probability(logits[t], e) for e in range(len(logits[t]))) for t in tokens]
+    else:
+        return tokens
+    return [tokens[i] for i in by_probability(keys)]
+
+
 def slots(case, r):
-    """Slot of each choice, None = dropped, and the capacity."""
+    """Slot of each choice, None = dropped or skipped, and the capacity."""
     c, T, E = case["capacity"], case["T"], case["E"]
-    capacity = None
-    if c:
-        exact = c["capacity_factor"] * r["k"] * T / E
-        whole = round(exact)
-        if abs(exact - whole) > 1e-9:
-            whole = math.ceil(exact) if c["round"] == "ceil" else math.floor(exact)
-        capacity = max(c["min_capacity"], whole)
-    used, result = [0] * E, [[None] * r["k"] for _ in range(T)]
-    for j in range(r["k"]):
-        order = list(range(T))
-        if c and c["policy"] == "probability":
-            order = by_probability([probability([x.value for x in r["clean"][t]], r["chosen"][t][j]) for t in order])
-        for t in order:
-            e = r["chosen"][t][j]
-            if capacity is None or used[e] < capacity:
-                result[t][j] = used[e]
-                used[e] += 1
-    return result, capacity
+    if "slots" in r:
+        return r["slots"]
+    result = [[None] * len(row) for row in r["chosen"]]
+    groups = r.get("groups") or case["groups"]
+    groups = groups if c and groups else [list(range(T))]
+    base, largest = 0, None
+    for tokens in groups:
+        k = r["k"] if r["k"] else sum(map(len, r["chosen"])) / max(1, T)
+        capacity = slots_each(c, k, len(tokens), E) if c else None
+        used = [0] * E
+        for j in range(max([len(r["chosen"][t]) for t in tokens], default=0)):
+            for t in serving_order(c and c["policy"], tokens, r, j):
+                if j >= len(r["chosen"][t]):
+                    continue
+                e = r["chosen"][t][j]
+                if (t, j) in r["skipped"]:
+                    used[e] += r["hold"]
+                elif capacity is None or used[e] < capacity:
+                    result[t][j] = base + used[e]
+                    used[e] += 1
+        if c:
+            base += capacity
+            largest = capacity if largest is None else max(largest, capacity)
+    return result, largest
+
+
+def slots_each(c, k, T, E):
+    exact = c["capacity_factor"] * k * T / E
+    whole = round(exact)
+    if abs(exact - whole) > 1e-9:
+        whole = math.ceil(exact) if c["round"] == "ceil" else math.floor(exact)
+    return max(c["min_capacity"], whole)
 
 
 # ---- rules ----
@@ -203,19 +105,20 @@ def smooth_load(r, T, E, rule):
 
 
 def loss(case, r, rule):
-    T, E, k = case["T"], case["E"], r["k"]
+    T, E = case["T"], case["E"]
+    used = [[e for j, e in enumerate(row) if (t, j) not in r["skipped"]] for t, row in enumerate(r["chosen"])]
     if rule["kind"] == "importance":
         value = cv_squared([total(g for t in range(T) for g, c in zip(r["gates"][t], r["chosen"][t]) if c == e) for e in range(E)])
     elif rule["kind"] == "load":
-        if r["std"]:
+        if r["std"] is not None:
             value = cv_squared(smooth_load(r, T, E, rule))
         else:
-            value = cv_squared([Var(float(sum(row.count(e) for row in r["chosen"]))) for e in range(E)])
+            value = cv_squared([Var(float(sum(row.count(e) for row in used))) for e in range(E)])
     elif rule["kind"] == "aux":
         first = rule["choices"] == "first"
-        bottom = T * k if not first and rule["divide_by_k"] else T
-        f = [sum((row[:1] if first else row).count(e) for row in r["chosen"]) / bottom for e in range(E)]
-        value = total(total(r["probs"][t][e] for t in range(T)) * (f[e] / T) for e in range(E)) * float(E)
+        bottom = max(1, sum(map(len, used)) if not first and rule["divide_by_k"] else T)
+        f = [sum((row[:1] if first else row).count(e) for row in used) / bottom for e in range(E)]
+        value = total(total(r["probs"][t][e] for t in range(T)) * (f[e] / max(1, T)) for e in range(E)) * float(E)
     else:
         value = Var(0.0)
         for row in r["clean"]:
@@ -227,15 +130,38 @@ def loss(case, r, rule):
     return value * rule["coef"]
 
 
-def oracle(case):
+def live_only(case):
+    """The case without tokens whose experts are all masked, and which tokens are left."""
+    live = [t for t in range(case["T"]) if any(x > -INF for x in case["logits"][t])]
+    some = dict(case, T=len(live))
+    if case["groups"]:
+        groups = [[live.index(t) for t in group if t in live] for group in case["groups"]]
+        some["groups"] = [group for group in groups if group]
+    for key in ("logits", "noise", "raw"):
+        some[key] = case[key] and [case[key][t] for t in live]
+    return some, live
+
+
+def oracle(whole):
+    case, live = live_only(whole)
+    out = oracle_of_live(case)
+    for entry in out["assignments"] + out["dropped"]:
+        entry["token"] = live[entry["token"]]
+    for key, rows in out["gradient"].items():
+        out["gradient"][key] = [rows[live.index(t)] if t in live else [0.0] * whole["E"] for t in range(whole["T"])]
+    return out
+
+
+def oracle_of_live(case):
     r = route(case)
     slot, capacity = slots(case, r)
     T, E = case["T"], case["E"]
     out = {"assignments": [], "dropped": [], "load": [0] * E, "importance": [0.0] * E, "losses": {}, "capacity": capacity}
     for t in range(T):
-        for e, g, s in zip(r["chosen"][t], r["gates"][t], slot[t]):
-            out["load"][e] += 1
-            out["importance"][e] += g.value
+        for j, (e, g, s) in enumerate(zip(r["chosen"][t], r["gates"][t], slot[t])):
+            if (t, j) not in r["skipped"]:
+                out["load"][e] += 1
+                out["importance"][e] += g.value
             if s is None:
                 out["dropped"].append({"token": t, "expert": e})
             else:
@@ -246,9 +172,12 @@ def oracle(case):
         seen[kind] = seen.get(kind, 0) + 1
         losses.append(loss(case, r, rule))
         out["losses"][kind if seen[kind] == 1 else "%s.%d" % (kind, seen[kind])] = losses[-1].value
+    if r.get("own") is not None:
+        losses.append(r["own"])
+        out["losses"][case["router"]["kind"]] = r["own"].value
     backward(total(losses))
     out["gradient"] = {"logits": [[x.grad for x in row] for row in r["clean"]]}
-    if case["raw"] or r["std"]:
+    if case["raw"] is not None or r["std"] is not None:
         out["gradient"]["raw_noise_std"] = [[x.grad for x in row] for row in r["raw"]]
     return out
 
@@ -270,16 +199,16 @@ def random_rule(rng):
     return rule
 
 
-def random_case(rng):
+def random_groups(rng, T):
+    if T < 2 or rng.random() < 0.6:
+        return None
+    cut = rng.randint(1, T - 1)
+    return [list(range(cut)), list(range(cut, T))]
+
+
+def random_case(rng, kind):
     T, E = rng.randint(1, 9), rng.randint(1, 6)
-    kind = rng.choice(["top_k", "noisy_top_k", "noisy_top_k", "switch"])
-    router = {"kind": kind}
-    if kind != "switch":
-        router["top_k"] = rng.randint(1, E)
-    if kind == "top_k":
-        router.update(softmax=rng.choice(["all", "chosen"]), norm_topk_prob=rng.random() < 0.5)
-    if kind == "noisy_top_k" and rng.random() < 0.5:
-        router["noise_eps"] = rng.choice([0.001, 0.5])
+    router = random_router(rng, kind, E)
     scale, grid = rng.choice([0.3, 1, 4, 30]), rng.random() < 0.3  # on a grid there are ties
     logits = [[rng.gauss(0, scale) for _ in range(E)] for _ in range(T)]
     if grid:
@@ -288,17 +217,21 @@ def random_case(rng):
     logits = [[-INF if rng.random() < mask else x for x in row] for row in logits]
     draws = lambda: [[rng.gauss(0, 1) for _ in range(E)] for _ in range(T)]
     capacity = None
-    if rng.random() < 0.7:
-        capacity = {"capacity_factor": rng.choice([0.5, 1, 1.1, 1.25, 2]), "policy": rng.choice(["position", "probability"]),
+    if rng.random() < 0.7 and not ROUTERS[kind].own_slots:
+        capacity = {"capacity_factor": rng.choice([0.5, 1, 1.1, 1.25, 2]),
+                    "policy": rng.choice(["position", "probability", "batch_prioritised"]),
                     "min_capacity": rng.choice([0, 0, 2]), "round": rng.choice(["ceil", "floor"])}
-    return {"T": T, "E": E, "router": router, "logits": logits, "noise": draws(), "raw": draws() if rng.random() < 0.6 else None,
-            "training": rng.random() < 0.7, "balance": [random_rule(rng) for _ in range(rng.randint(0, 4))], "capacity": capacity}
+    noise = draws() if kind == "noisy_top_k" else [[rng.random() for _ in range(E)] for _ in range(T)]
+    return {"T": T, "E": E, "router": router, "logits": logits, "noise": noise, "raw": draws() if rng.random() < 0.6 else None,
+            "groups": random_groups(rng, T), "training": rng.random() < 0.7, "balance": [random_rule(rng) for _ in range(rng.randint(0, 4))], "capacity": capacity}
 
 
 def write_input(case):
     text = {"logits": case["logits"], "noise": case["noise"], "training": case["training"]}
     if case["raw"]:
         text["raw_noise_std"] = case["raw"]
+    if case["groups"]:
+        text["group"] = [len(group) for group in case["groups"]]
     return json.dumps(text)  # writes -Infinity
 
 
@@ -333,7 +266,8 @@ def main():
     binary, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 200
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 1
     rng = random.Random(seed)
-    cases = [random_case(rng) for _ in range(count)]
+    kinds = sorted(ROUTERS)
+    cases = [random_case(rng, kinds[i % len(kinds)]) for i in range(count)]
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda case: run(binary, case), cases))
     for i, (case, got) in enumerate(zip(cases, results)):

@@ -38,6 +38,7 @@ static cot_routing route(const double *probs, int64_t tokens, int64_t experts, i
     r.token = cot_tape_alloc(tape, (size_t)r.assignments * sizeof *r.token);
     r.expert = cot_tape_alloc(tape, (size_t)r.assignments * sizeof *r.expert);
     r.slot = cot_tape_alloc(tape, (size_t)r.assignments * sizeof *r.slot);
+    memset(r.slot, 0, (size_t)r.assignments * sizeof *r.slot);
     memcpy(r.probs->data, probs, (size_t)(tokens * experts) * sizeof *probs);
     for (int64_t i = 0; i < tokens * experts; i++) ((double *)r.clean_logits->data)[i] = log(probs[i]);
     for (int64_t t = 0; t < tokens; t++)
@@ -76,7 +77,7 @@ static cot_routing apply(int64_t k, cot_capacity capacity)
 static void first_come_first_served(void **state)
 {
     (void)state;
-    const cot_routing r = apply(1, (cot_capacity){1, POSITION, 0, 0});
+    const cot_routing r = apply(1, (cot_capacity){1, POSITION, 0, 0, false});
     assert_int_equal(r.capacity, 2);
     expect_slots(&r, (const int32_t[]){0, 1, -1, 0, 1, -1});  /* keeps tokens 0 1 3 4 */
     assert_int_equal(r.dropped, 2);
@@ -85,7 +86,7 @@ static void first_come_first_served(void **state)
 static void probable_tokens_first(void **state)
 {
     (void)state;
-    const cot_routing r = apply(1, (cot_capacity){1, PROBABILITY, 0, 0});  /* order 5 2 0 4 1 3 */
+    const cot_routing r = apply(1, (cot_capacity){1, PROBABILITY, 0, 0, false});  /* order 5 2 0 4 1 3 */
     expect_slots(&r, (const int32_t[]){-1, -1, 1, 1, 0, 0});               /* keeps tokens 2 3 4 5 */
 }
 
@@ -93,11 +94,11 @@ static void probable_tokens_first(void **state)
 static void slots_fill_choice_by_choice(void **state)
 {
     (void)state;
-    const cot_routing position = apply(2, (cot_capacity){0.5, POSITION, 0, 0});
+    const cot_routing position = apply(2, (cot_capacity){0.5, POSITION, 0, 0, false});
     assert_int_equal(position.capacity, 2);
     /* e0: t0 t1 | e1: t3 t4, seconds t0 t2 t5 dropped | e2: seconds t1 t3, t4 dropped */
     expect_slots(&position, (const int32_t[]){0, -1, 1, 0, -1, -1, 0, 1, 1, -1, -1, -1});
-    const cot_routing probable = apply(2, (cot_capacity){0.5, PROBABILITY, 0, 0});
+    const cot_routing probable = apply(2, (cot_capacity){0.5, PROBABILITY, 0, 0, false});
     /* e0: t5 t2 | e1: t4 t3 | e2: seconds by probability t1 (.4), then t3 before t4 (.3 each) */
     expect_slots(&probable, (const int32_t[]){-1, -1, -1, 0, 1, -1, 1, 1, 0, -1, 0, -1});
 }
@@ -110,7 +111,7 @@ static void probabilities_that_differ_by_rounding_tie(void **state)
     cot_tape_reset(tape, false, true, 1, 0);
     cot_routing r = route(probs, 3, 2, 1);
     for (int a = 0; a < 3; a++) r.expert[a] = 0;
-    cot_capacity_apply(tape, &(cot_capacity){4, PROBABILITY, 0, 0}, 0, &r);
+    cot_capacity_apply(tape, &(cot_capacity){4, PROBABILITY, 0, 0, false}, 0, &r);
     expect_slots(&r, (const int32_t[]){1, 2, 0});
 }
 
@@ -128,15 +129,15 @@ static void dropless_slots_count_on(void **state)
 static void rounding_and_minimum(void **state)
 {
     (void)state;
-    assert_int_equal(cot_capacity_slots(&(cot_capacity){1.25, POSITION, 0, 0}, 2, 4096, 16), 640);
-    assert_int_equal(cot_capacity_slots(&(cot_capacity){1.25, POSITION, 0, 0}, 1, 6, 3), 3);  /* 2.5 up */
-    assert_int_equal(cot_capacity_slots(&(cot_capacity){1.25, POSITION, 0, 1}, 1, 6, 3), 2);  /* 2.5 down */
-    assert_int_equal(cot_capacity_slots(&(cot_capacity){1.25, POSITION, 4, 1}, 1, 6, 3), 4);
-    assert_int_equal(cot_capacity_slots(&(cot_capacity){0.5, POSITION, 0, 1}, 1, 1, 4), 0);
-    assert_int_equal(cot_capacity_slots(&(cot_capacity){100, POSITION, 0, 0}, 1, 6, 3), 200);  /* not clamped to T */
+    assert_int_equal(cot_capacity_slots(&(cot_capacity){1.25, POSITION, 0, 0, false}, 2, 4096, 16), 640);
+    assert_int_equal(cot_capacity_slots(&(cot_capacity){1.25, POSITION, 0, 0, false}, 1, 6, 3), 3);  /* 2.5 up */
+    assert_int_equal(cot_capacity_slots(&(cot_capacity){1.25, POSITION, 0, 1, false}, 1, 6, 3), 2);  /* 2.5 down */
+    assert_int_equal(cot_capacity_slots(&(cot_capacity){1.25, POSITION, 4, 1, false}, 1, 6, 3), 4);
+    assert_int_equal(cot_capacity_slots(&(cot_capacity){0.5, POSITION, 0, 1, false}, 1, 1, 4), 0);
+    assert_int_equal(cot_capacity_slots(&(cot_capacity){100, POSITION, 0, 0, false}, 1, 6, 3), 200);  /* not clamped to T */
     for (int64_t n = 1; n < 200; n++) {  /* 1.1 n / 1.1 n is 1 whatever the rounding errors on the way */
-        assert_int_equal(cot_capacity_slots(&(cot_capacity){1.1, POSITION, 0, 0}, 1, 10 * n, 11 * n), 1);
-        assert_int_equal(cot_capacity_slots(&(cot_capacity){1.1, POSITION, 0, 1}, 1, 10 * n, 11 * n), 1);
+        assert_int_equal(cot_capacity_slots(&(cot_capacity){1.1, POSITION, 0, 0, false}, 1, 10 * n, 11 * n), 1);
+        assert_int_equal(cot_capacity_slots(&(cot_capacity){1.1, POSITION, 0, 1, false}, 1, 10 * n, 11 * n), 1);
     }
 }
 
@@ -155,7 +156,7 @@ static void identities(void **state)
             probs[i] = cot_rng_uniform((cot_rng_key){.seed = (uint64_t)seed, .stream = COT_RNG_TEST}, (uint64_t)i);
         cot_tape_reset(tape, false, true, (uint64_t)seed, 0);
         cot_routing r = route(probs, T, E, k);
-        const cot_capacity capacity = {0.2 * (1 + seed % 7), seed % 3, 0, seed % 2};
+        const cot_capacity capacity = {0.2 * (1 + seed % 7), seed % 4, 0, seed % 2, false};
         cot_capacity_apply(tape, &capacity, 3, &r);
         cot_routing_group(tape, &r);
         memset(used, 0, sizeof used);
@@ -185,7 +186,7 @@ static void enough_room_makes_all_policies_keep_everything(void **state)
 {
     (void)state;
     for (int policy = POSITION; policy <= RANDOM; policy++)
-        assert_int_equal(apply(2, (cot_capacity){3, policy, 0, 0}).dropped, 0);
+        assert_int_equal(apply(2, (cot_capacity){3, policy, 0, 0, false}).dropped, 0);
 }
 
 /* Same seed and step: same order; another layer or step: another one. */
@@ -199,7 +200,7 @@ static void random_orders_repeat(void **state)
     for (int run = 0; run < 4; run++) {
         cot_tape_reset(tape, false, true, 1, run == 3);
         cot_routing r = route(probs, T, 1, 1);
-        cot_capacity_apply(tape, &(cot_capacity){0.5, RANDOM, 0, 0}, run == 2, &r);
+        cot_capacity_apply(tape, &(cot_capacity){0.5, RANDOM, 0, 0, false}, run == 2, &r);
         assert_int_equal(r.dropped, T / 2);
         if (run == 0) memcpy(first, r.slot, sizeof first);
         else assert_true((memcmp(first, r.slot, sizeof first) == 0) == (run == 1));
@@ -209,7 +210,7 @@ static void random_orders_repeat(void **state)
 static void groups_are_stable_and_inverse(void **state)
 {
     (void)state;
-    cot_routing r = apply(2, (cot_capacity){0.5, POSITION, 0, 0});
+    cot_routing r = apply(2, (cot_capacity){0.5, POSITION, 0, 0, false});
     cot_routing_group(tape, &r);
     const int64_t offset[] = {0, 2, 4, 6};
     const int32_t order[] = {0, 2, 6, 8, 3, 7}, token[] = {0, 1, 3, 4, 1, 3};
@@ -231,7 +232,7 @@ static void nobody_to_route(void **state)
     (void)state;
     cot_tape_reset(tape, false, true, 1, 0);
     cot_routing r = route(six, 0, 3, 2);
-    cot_capacity_apply(tape, &(cot_capacity){1, RANDOM, 0, 0}, 0, &r);
+    cot_capacity_apply(tape, &(cot_capacity){1, RANDOM, 0, 0, false}, 0, &r);
     cot_routing_group(tape, &r);
     assert_int_equal(cot_tape_status(tape), COT_OK);
     assert_int_equal(r.kept, 0);
@@ -258,7 +259,7 @@ static void measures_of_use(void **state)
     cot_expert_use use;
     cot_expert_use_clear(&use, 3, count);
     for (int i = 0; i < 2; i++) {  /* two batches add up */
-        const cot_routing r = apply(1, (cot_capacity){1, POSITION, 0, 0});
+        const cot_routing r = apply(1, (cot_capacity){1, POSITION, 0, 0, false});
         cot_expert_use_add(&use, &r);
     }
     for (int i = 0; i < 18; i++) entropy -= six[i] * log(six[i]) / 6;

@@ -199,13 +199,13 @@ static void wrong_input_is_named(void **state)
         {"{\"logits\": [[1, 2]], \"noise\": [[0, 1], [2, 3]]}", COT_SHAPE_MISMATCH, "noise has 2 rows, expected 1"},
         {"{\"logits\": [[1, 2]], \"raw_noise_std\": [[0]]}", COT_SHAPE_MISMATCH,
          "raw_noise_std[0] has 1 numbers, expected 2"},
-        {"{\"logits\": [[1, 2]], \"tokens\": [1, 2]}", COT_SHAPE_MISMATCH, "tokens has 2 ids, expected 1"},
+        {"{\"logits\": [[1, 2]], \"tokens\": [1, 2]}", COT_SHAPE_MISMATCH, "tokens has 2 entries, expected 1"},
         {"{\"logits\": [[1, 2]], \"tokens\": [-1]}", COT_FORMAT, "tokens[0]"},
         {"{\"logits\": [[1, 2]], \"sequences\": [2]}", COT_SHAPE_MISMATCH, "sequences sum to 2 tokens, expected 1"},
         {"{\"logits\": [[1, 2]], \"sequences\": 1}", COT_FORMAT, "sequences is no list"},
         {"{\"logits\": [[1, 2]], \"training\": 1}", COT_FORMAT, "training is no boolean"},
         {"{\"logits\": [[1, 2]], \"logits\": [[1, 2]]}", COT_FORMAT, "duplicate"},
-        {"{\"logits\": [[1, 2]], \"nose\": [[1, 2]]}", COT_FORMAT, "unknown key \"nose\""},
+        {"{\"logits\": [[1, 2]], \"nose\": [[1, 2]]}", COT_FORMAT, "unknown key 'nose'; did you mean 'noise'?"},
         {"{\"logits\": [[1e200, 2]]}", COT_NOT_FINITE, "loss 'z_loss' is not finite"},
     };
     const char *const rules[] = {"{kind: z_loss}"};

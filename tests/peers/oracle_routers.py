@@ -1,0 +1,141 @@
+"""What routers do, one function each, in plain Python from the published formulas. Tokens are those with an expert left.
+
+A router returns: chosen [T][..] experts of each token, gates likewise, skipped {(token, choice)} that the router gives up, hold: a
+skipped choice takes up a slot, k choices per token (0: varies), clean, ranked, probs [T][E], std (noise), and where it hands
+out slots itself, slots: (slot of each choice, capacity).
+"""
+import math
+
+from oracle_core import INF, Var, exp, log, ranking, softmax, softplus, total
+
+ROUTERS = {}
+
+
+def router(kind, options, own_slots=False):
+    """Registers a router and how its options are drawn at random for E experts."""
+
+    def add(function):
+        function.options, function.own_slots = options, own_slots
+        ROUTERS[kind] = function
+        return function
+
+    return add
+
+
+def random_router(rng, kind, E):
+    return dict({"kind": kind}, **ROUTERS[kind].options(rng, E))
+
+
+def route(case):
+    """Fills in what most routers share."""
+    clean = [[Var(x) for x in row] for row in case["logits"]]
+    r = dict(clean=clean, ranked=clean, raw=[[Var(x) for x in row] for row in case["raw"] or [[0.0] * case["E"]] * case["T"]],
+             std=None, probs=[softmax(row) for row in clean], skipped=set(), hold=0, k=0)
+    r.update(ROUTERS[case["router"]["kind"]](case, case["router"], r))
+    return r
+
+
+def pick(rows, chosen):
+    return [[rows[t][e] for e in row] for t, row in enumerate(chosen)]
+
+
+# ---- the k largest ----
+
+
+@router("top_k", lambda rng, E: dict(top_k=rng.randint(1, E), softmax=rng.choice(["all", "chosen"]), norm_topk_prob=rng.random() < 0.5))
+def top_k(case, o, r):
+    chosen = [ranking(row)[: o["top_k"]] for row in r["clean"]]
+    raw = o["softmax"] == "all" and not o["norm_topk_prob"]
+    gates = pick(r["probs"], chosen) if raw else [softmax(row) for row in pick(r["clean"], chosen)]
+    return dict(k=o["top_k"], chosen=chosen, gates=gates)
+
+
+@router("switch", lambda rng, E: {})
+def switch(case, o, r):
+    chosen = [ranking(row)[:1] for row in r["clean"]]
+    return dict(k=1, chosen=chosen, gates=pick(r["probs"], chosen))
+
+
+@router("dense_softmax", lambda rng, E: {})
+def dense_softmax(case, o, r):
+    chosen = [ranking(row) for row in r["clean"]]
+    return dict(k=case["E"], chosen=chosen, gates=pick(r["probs"], chosen))
+
+
+@router("noisy_top_k", lambda rng, E: dict(top_k=rng.randint(1, E), noise_eps=rng.choice([0.01, 0.001, 0.5])))
+def noisy_top_k(case, o, r):
+    ranked, std = r["clean"], None
+    if case["training"]:
+        std = [[softplus(z) + o["noise_eps"] for z in row] for row in r["raw"]]
+        ranked = [[c + s * n if c.value > -INF else Var(-INF) for c, s, n in zip(*rows)] for rows in zip(r["clean"], std, case["noise"])]
+    chosen = [ranking(row)[: o["top_k"]] for row in ranked]
+    return dict(k=o["top_k"], chosen=chosen, gates=[softmax(row) for row in pick(ranked, chosen)], ranked=ranked, std=std)
+
+
+# ---- GShard ----
+
+
+@router("gshard", lambda rng, E: dict(second_policy=rng.choice(["random", "all", "none", "threshold", "sampling"]),
+                                      threshold=rng.choice([0.5, 0.2]), counter=rng.choice(["always", "passed"])))
+def gshard(case, o, r):
+    chosen = [ranking(row)[:2] for row in r["clean"]]
+    if o["second_policy"] == "sampling" and case["training"]:
+        for t, row in enumerate(chosen):
+            keys = {e: h.value - math.log(-math.log(case["noise"][t][e])) for e, h in enumerate(r["clean"][t]) if e != row[0] and h.value > -INF}
+            if keys:
+                row[1] = max(keys, key=keys.get)
+    gates = [softmax(row) for row in pick(r["clean"], chosen)]
+    skipped = set()
+    for t, row in enumerate(gates):
+        if len(row) < 2:
+            continue
+        w2 = row[1].value
+        use = {"none": False, "threshold": w2 > o["threshold"], "random": not case["training"] or case["noise"][t][0] < w2 / o["threshold"]}
+        if not use.get(o["second_policy"], True):
+            skipped.add((t, 1))
+            gates[t] = [row[0], Var(0.0)]
+    return dict(k=min(2, case["E"]), chosen=chosen, gates=gates, skipped=skipped, hold=int(o["counter"] == "always"))
+
+
+# ---- expert choice ----
+
+
+def log_softmax(row):
+    top = max(row)
+    sum_ = math.fsum(math.exp(x - top) for x in row)
+    return [x - top - math.log(sum_) for x in row]
+
+
+def columns_by_rank(scores, tokens, expert):
+    """Tokens by descending score of an expert, masked ones left out; what differs by rounding alone goes by position."""
+    live = sorted((t for t in tokens if scores[t][expert] > -INF), key=lambda t: (-scores[t][expert], t))
+    groups = []
+    for t in live:
+        if groups and scores[t][expert] >= scores[groups[-1][0]][expert] - 1e-14 * (1 + abs(scores[t][expert])):
+            groups[-1].append(t)
+        else:
+            groups.append([t])
+    return [t for group in groups for t in sorted(group)]
+
+
+def gather_columns(case, picks):
+    """picks: {(token, expert): slot} to lists of each token, by expert."""
+    chosen = [[e for e in range(case["E"]) if (t, e) in picks] for t in range(case["T"])]
+    return chosen, [[picks[t, e] for e in row] for t, row in enumerate(chosen)]
+
+
+@router("expert_choice", lambda rng, E: dict(capacity_factor=rng.choice([0.5, 1, 2, 3]), divide_by_count=rng.random() < 0.3), own_slots=True)
+def expert_choice(case, o, r):
+    scores = [log_softmax([x.value for x in row]) for row in r["clean"]]
+    picks, base, capacity = {}, 0, 0
+    for tokens in case["groups"] or [list(range(case["T"]))]:
+        n = min(len(tokens), max(1, math.floor(len(tokens) * o["capacity_factor"] / case["E"] + 1e-9))) if tokens else 0
+        for e in range(case["E"]):
+            for slot, t in enumerate(columns_by_rank(scores, tokens, e)[:n]):
+                picks[t, e] = base + slot
+        base, capacity = base + n, max(capacity, n)
+    chosen, slot = gather_columns(case, picks)
+    gates = pick(r["probs"], chosen)
+    if o["divide_by_count"]:
+        gates = [[g / len(row) for g in row] for row in gates]
+    return dict(chosen=chosen, gates=gates, slots=(slot, capacity))

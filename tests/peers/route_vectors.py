@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Published and hand-worked cases of routers and balance rules, held against `coterie route`.
+
+    route_vectors.py COTERIE
+
+Each case: name, router, input, what must come out, and further options of the command line. Numbers are known to six decimals.
+"""
+import json
+import subprocess
+import sys
+
+SIX = [[0.6, 0.3, 0.1], [0.5, 0.1, 0.4], [0.7, 0.2, 0.1], [0.2, 0.5, 0.3], [0.1, 0.6, 0.3], [0.8, 0.15, 0.05]]
+
+
+def logs(rows):
+    """Logits whose softmax are the rows (which sum to one)."""
+    from math import log
+
+    return [[log(p) if p > 0 else float("-inf") for p in row] for row in rows]
+
+
+def by_draws(draws, experts):
+    """The same uniform draw for every expert of a token."""
+    return [[u] * experts for u in draws]
+
+
+GSHARD = {"logits": logs(SIX), "noise": by_draws([0.9, 0.3, 0.1, 0.99, 0.5, 0.2], 3), "training": True}
+FIRST = {"0:0": 0.666667, "1:0": 0.555556, "1:2": 0.444444, "3:1": 0.625, "4:1": 0.666667}
+
+CASES = [
+    ("top-2, renormalised", "{kind: top_k, top_k: 2}", {"logits": [[1, 0.2, -0.5, 0.7]]},
+     {"gates": {"0:0": 0.574443, "0:3": 0.425557}}, []),
+    ("GShard, every second choice takes a slot", "{kind: gshard}", GSHARD,
+     {"gates": FIRST, "capacity": 2, "load": [4, 4, 2], "losses": {"aux": 1.275}, "dropped": [[0, 1], [2, 0], [2, 1], [3, 2], [4, 2], [5, 0], [5, 1]]},
+     ["--capacity", "{capacity_factor: 0.5}", "--balance", "{kind: aux, choices: first, coef: 1}"]),
+    ("GShard, skipped ones take none", "{kind: gshard, counter: passed}", GSHARD, {"gates": dict(FIRST, **{"4:2": 0.333333})},
+     ["--capacity", "{capacity_factor: 0.5}"]),
+    ("first come, first served", "{kind: switch}", {"logits": logs(SIX)}, {"gates": {"0:0": 0.6, "1:0": 0.5, "3:1": 0.5, "4:1": 0.6}},
+     ["--capacity", "{capacity_factor: 1}"]),
+    ("batch-prioritised", "{kind: switch}", {"logits": logs(SIX)}, {"gates": {"2:0": 0.7, "3:1": 0.5, "4:1": 0.6, "5:0": 0.8}},
+     ["--capacity", "{capacity_factor: 1, policy: batch_prioritised}"]),
+    ("expert choice", "{kind: expert_choice, capacity_factor: 1}", {"logits": logs(SIX)},
+     {"gates": {"1:2": 0.4, "2:0": 0.7, "3:1": 0.5, "3:2": 0.3, "4:1": 0.6, "5:0": 0.8}, "slots": {"5:0": 0, "2:0": 1, "4:1": 0, "3:1": 1, "1:2": 0, "3:2": 1},
+      "capacity": 2, "load": [2, 2, 2], "dropped": []}, []),
+    ("Switch's auxiliary loss", "{kind: switch}", {"logits": [[2, 1, 0, 0], [1, 3, 0, -1], [0.5, 0, 0, 0], [0, 0, 2, 1]]},
+     {"losses": {"aux": 1.155642}, "gradient0": [0.072060, -0.029619, -0.010896, -0.031545]}, ["--balance", "{kind: aux, coef: 1}"]),
+    ("z-loss", "{kind: top_k, top_k: 1}", {"logits": [[1, 2, 3]]}, {"losses": {"z_loss": 11.611778}, "gradient0": [0.613577, 1.667876, 4.533758]},
+     ["--balance", "{kind: z_loss, coef: 1}"]),
+]
+
+
+def run(binary, router, text, more):
+    command = [binary, "route", "--gradient", "--json", "--router", router] + more
+    done = subprocess.run(command, input=json.dumps(text), capture_output=True, text=True, check=False)
+    return json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr.strip()}
+
+
+def near(got, want):
+    if isinstance(want, dict):
+        return set(got) == set(want) and all(near(got[k], v) for k, v in want.items())
+    if isinstance(want, list):
+        return len(got) == len(want) and all(near(g, w) for g, w in zip(got, want))
+    return got == want or (isinstance(want, float) and abs(got - want) <= 1.5e-6)
+
+
+def view(out, key):
+    place = lambda a: "%d:%d" % (a["token"], a["expert"])
+    if "error" in out:
+        return out["error"]
+    if key == "gates":
+        return {place(a): a["gate"] for a in out["assignments"]}
+    if key == "slots":
+        return {place(a): a["slot"] for a in out["assignments"]}
+    if key == "dropped":
+        return [[a["token"], a["expert"]] for a in out["dropped"]]
+    if key.startswith("gradient"):
+        return out["gradient"]["logits"][int(key[8:])]
+    return out[key]
+
+
+def main():
+    wrong = 0
+    for name, router, text, want, more in CASES:
+        out = run(sys.argv[1], router, text, more)
+        for key, value in want.items():
+            if not near(view(out, key), value):
+                wrong += 1
+                print("%s: %s is %s, expected %s" % (name, key, view(out, key), value))
+    if wrong:
+        raise SystemExit(1)
+    print("%d published and hand-worked cases agree" % len(CASES))
+
+
+if __name__ == "__main__":
+    main()

@@ -60,7 +60,9 @@ terminal.
 
 # Families and sections in the order of a recipe: (family, member or None for all, heading, words before the tables).
 PARTS = [
+    ("sections", "recipe", "Blocks", "What a recipe is made of."),
     ("models", None, "`model`", "The architecture."),
+    ("sections", "layers", "`model.layers`", "Entries of the list of layers that differ."),
     ("mixers", None, "`model.mixer`", "What moves information along the sequence."),
     ("sections", "rope_scaling", "`model.mixer.rope_scaling`",
      "Rotary positions beyond the trained length, in the words of published configurations."),

@@ -90,6 +90,7 @@ static void print_spec(const cot_registry_family *family, const cot_registry_mem
 {
     cot_registry_option first;
     const bool option = cot_registry_option_at(family->name, member->name, 0, &first) && *first.value;
+    if (!family->has_kinds && !option) return;
     printf("in a recipe: ");
     if (!family->has_kinds) printf("%s: {", member->name);
     else printf("{kind: %s%s", member->name, option ? ", " : "");

@@ -17,7 +17,7 @@ typedef struct {
     cot_option_kind kind;
     size_t          offset;    /* of the field in the state */
     double          number;    /* default: number, bool as 0/1, index of a choice */
-    const char     *text;      /* default of a string; the choices of a choice, separated by '|' */
+    const char     *text;      /* default of a string; the choices of a choice, separated by '|'; what a part holds */
     double          min, max;  /* both ends allowed; -HUGE_VAL, HUGE_VAL = no limit */
     const char     *help;
 } cot_option;
@@ -38,8 +38,11 @@ typedef struct {
      .number = (value), .text = (choices), .help = (help_)}
 #define COT_OPTION_STRING(type, field, value, help_) \
     {.name = #field, .kind = COT_OPTION_KIND_STRING, .offset = offsetof(type, field), .text = (value), .help = (help_)}
-#define COT_OPTION_NODE(type, field, help_) \
-    {.name = #field, .kind = COT_OPTION_KIND_NODE, .offset = offsetof(type, field), .help = (help_)}
+#define COT_OPTION_NODE(type, field, help_) COT_OPTION_PART(type, field, NULL, help_)
+/* A node that holds a member of a family ("routers": {kind: NAME, ...}), a section ("capacity", see study/registry.c),
+ * or a list of them. */
+#define COT_OPTION_PART(type, field, holds, help_) \
+    {.name = #field, .kind = COT_OPTION_KIND_NODE, .offset = offsetof(type, field), .text = (holds), .help = (help_)}
 #define COT_OPTION_END {.name = NULL}
 
 /* Fills `state` from the table's defaults, then from `config` (a map, or NULL for defaults only). Key `kind` is

@@ -20,7 +20,7 @@ static const cot_option text_options[] = {
     COT_OPTION_BOOL(cot_data_options, document_restart, true, "attention and positions start anew with each document"),
     COT_OPTION_STRING(cot_data_options, cache_dir, "",
                       "folder of tokenised corpora (default: coterie in the user's cache folder)"),
-    COT_OPTION_NODE(cot_data_options, tokenizer, "the tokenizer: how it is trained, or where it lies"),
+    COT_OPTION_PART(cot_data_options, tokenizer, "tokenizer", "the tokenizer: how it is trained, or where it lies"),
     COT_OPTION_END,
 };
 

@@ -37,14 +37,15 @@ typedef struct {
     cot_param      *shared_gate_up, *shared_down, *shared_gate;
 } sparse;
 
-#define NODE(key, help_) {.name = #key, .kind = COT_OPTION_KIND_NODE, .offset = offsetof(sparse, key##_spec), .help = (help_)}
+#define PART(key, holds, help_) \
+    {.name = #key, .kind = COT_OPTION_KIND_NODE, .offset = offsetof(sparse, key##_spec), .text = (holds), .help = (help_)}
 
 static const cot_option options[] = {
-    NODE(router, "who goes where, e.g. {kind: top_k, top_k: 2}"),
-    NODE(experts, "the pool, e.g. {kind: ffn, num_experts: 8, intermediate_size: 512}"),
-    NODE(balance, "a list of rules, e.g. [{kind: aux, coef: 0.01}]"),
-    NODE(capacity, "{capacity_factor: 1.25, policy: position, ...}; absent: dropless"),
-    NODE(shared, "an expert that sees every token: {intermediate_size: 512, gate: none|sigmoid}"),
+    PART(router, "routers", "who goes where, e.g. {kind: top_k, top_k: 2}"),
+    PART(experts, "experts", "the pool, e.g. {kind: ffn, num_experts: 8, intermediate_size: 512}"),
+    PART(balance, "balance", "a list of rules, e.g. [{kind: aux, coef: 0.01}]"),
+    PART(capacity, "capacity", "{capacity_factor: 1.25, policy: position, ...}; absent: dropless"),
+    PART(shared, "shared", "an expert that sees every token: {intermediate_size: 512, gate: none|sigmoid}"),
     COT_OPTION_END,
 };
 

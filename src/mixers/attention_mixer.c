@@ -27,7 +27,7 @@ static const cot_option options[] = {
     COT_OPTION_INT(attention, num_kv_heads, 0, 0, 1024, "key and value heads, a divisor of num_heads; 0 = num_heads"),
     COT_OPTION_INT(attention, head_dim, 0, 0, 1024, "width of a head, even; 0 = hidden_size / num_heads"),
     COT_OPTION_DOUBLE(attention, rope_theta, 10000, 0, 1e12, "base of the rotary frequencies; 0 = no positions"),
-    COT_OPTION_NODE(attention, rope_scaling,
+    COT_OPTION_PART(attention, rope_scaling, "rope_scaling",
                     "rotary positions beyond the trained length, e.g. {rope_type: yarn, factor: 4}"),
     COT_OPTION_INT(attention, sliding_window, 0, 0, 1e9,
                    "a token sees itself and the w - 1 tokens before it; 0 = all before it"),

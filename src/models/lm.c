@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/config_tree.h"
 #include "base/fail.h"
 #include "models/model.h"
 #include "ops/embed.h"
@@ -25,15 +26,27 @@ typedef struct {
 static const cot_option options[] = {
     COT_OPTION_INT(lm, hidden_size, 256, 1, 1 << 20, "width of the residual stream"),
     COT_OPTION_INT(lm, num_layers, 4, 1, 1024, "layers"),
-    COT_OPTION_NODE(lm, mixer, "what every layer mixes with, e.g. {kind: attention, num_heads: 4}"),
-    COT_OPTION_NODE(lm, ffn, "what every layer feeds forward through: {kind: dense|sparse, ...}, or a list that runs side by side"),
-    COT_OPTION_NODE(lm, layers, "where layers differ: a list of {at: LAYERS, mixer: ..., ffn: ...}, LAYERS a number or a slice such as 1::2; the last match wins"),
+    COT_OPTION_PART(lm, mixer, "mixers", "what every layer mixes with, e.g. {kind: attention, num_heads: 4}"),
+    COT_OPTION_PART(lm, ffn, "feed_forwards", "what every layer feeds forward through: {kind: dense|sparse, ...}, or a list that runs side by side"),
+    COT_OPTION_PART(lm, layers, "layers", "where layers differ: a list of {at: LAYERS, mixer: ..., ffn: ...}; the last match wins"),
     COT_OPTION_BOOL(lm, tie_word_embeddings, true, "the output matrix is the embedding"),
     COT_OPTION_DOUBLE(lm, rms_norm_eps, 1e-5, 0, 1, "added under the root of every norm"),
     COT_OPTION_DOUBLE(lm, dropout, 0, 0, 0.95, "on the output of every mixer and dense feed-forward, while training"),
     COT_OPTION_CHOICE(lm, init, 0, "normal|truncated_normal", "how weights start"),
     COT_OPTION_DOUBLE(lm, init_std, 0.02, 0, 10, "standard deviation of init: normal"),
     COT_OPTION_DOUBLE(lm, init_scale, 0.1, 0, 10, "s of init: truncated_normal, whose std is sqrt(s / fan_in) cut at two of them (Switch)"),
+    COT_OPTION_END,
+};
+
+typedef struct {
+    char             *at;
+    const cot_config *mixer, *ffn;
+} layer_entry;
+
+const cot_option cot_layer_entry_options[] = {
+    COT_OPTION_STRING(layer_entry, at, "", "which layers: a number or a slice such as 1::2, -2: or 0:4; negative ones count from the end"),
+    COT_OPTION_PART(layer_entry, mixer, "mixers", "what they mix with in place of the model's"),
+    COT_OPTION_PART(layer_entry, ffn, "feed_forwards", "what they feed forward through in place of the model's"),
     COT_OPTION_END,
 };
 
@@ -61,35 +74,16 @@ static bool parse_at(const char *text, int64_t count, int64_t *from, int64_t *to
     return part[0] >= 0 && part[2] > 0 && (parts > 1 || given[0]);
 }
 
-static cot_status layer_matches(const cot_config *entry, int64_t layer, int64_t count, bool *matches)
+static cot_status layer_matches(const cot_config *entry, const char *at, int64_t layer, int64_t count, bool *matches)
 {
-    const char *at = cot_config_text(cot_config_get(entry, "at"));
     int64_t from = 0, to = 0, step = 1;
-    if (!at || !parse_at(at, count, &from, &to, &step) || (from >= count && !strchr(at, ':')))
-        return cot_fail(COT_INVALID, "%s:%d: model.layers: at is '%s', expected a layer from 0 to %lld or a slice such as 1::2", cot_config_file(entry),
-                        cot_config_line(entry), at ? at : "missing", (long long)count - 1);
-    *matches = layer >= from && layer < to && (layer - from) % step == 0;
-    return COT_OK;
-}
-
-static const char *layer_key_at(const void *context, size_t index)
-{
-    (void)context;
-    static const char *const keys[] = {"at", "mixer", "ffn"};
-    return keys[index];
-}
-
-static cot_status check_layer_keys(const cot_config *entry)
-{
-    for (size_t i = 0; i < cot_config_size(entry); i++) {
-        const char *key = cot_config_key(entry, i);
-        if (!key || (strcmp(key, "at") && strcmp(key, "mixer") && strcmp(key, "ffn"))) {
-            const char *near = key ? cot_nearest(key, 3, layer_key_at, NULL) : NULL;
-            return cot_fail(COT_INVALID, "%s:%d: model.layers: unknown key '%s'%s%s%s (keys: at, mixer, ffn)", cot_config_file(entry), cot_config_line(entry),
-                            key ? key : "", near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-        }
+    if (parse_at(at, count, &from, &to, &step) && (from < count || strchr(at, ':'))) {
+        *matches = layer >= from && layer < to && (layer - from) % step == 0;
+        return COT_OK;
     }
-    return COT_OK;
+    const cot_config *place = cot_config_get(entry, "at");
+    if (!place) return cot_config_fail(entry, "has no 'at', expected a layer or a slice such as 1::2");
+    return cot_config_fail(place, "is '%s', expected a layer from 0 to %lld or a slice such as 1::2", at, (long long)count - 1);
 }
 
 static cot_status layer_sections(const lm *s, int64_t layer, const cot_config **mixer, const cot_config **ffn)
@@ -97,13 +91,15 @@ static cot_status layer_sections(const lm *s, int64_t layer, const cot_config **
     *mixer = s->mixer;
     *ffn = s->ffn;
     for (size_t i = 0; i < cot_config_size(s->layers); i++) {
-        const cot_config *entry = cot_config_at(s->layers, i);
+        const cot_config *section = cot_config_at(s->layers, i);
+        layer_entry entry;
         bool matches = false;
-        COT_TRY(check_layer_keys(entry));
-        COT_TRY(layer_matches(entry, layer, s->num_layers, &matches));
-        if (!matches) continue;
-        if (cot_config_get(entry, "mixer")) *mixer = cot_config_get(entry, "mixer");
-        if (cot_config_get(entry, "ffn")) *ffn = cot_config_get(entry, "ffn");
+        COT_TRY(cot_options_apply(cot_layer_entry_options, &entry, section));
+        const cot_status status = layer_matches(section, entry.at, layer, s->num_layers, &matches);
+        cot_options_release(cot_layer_entry_options, &entry);
+        COT_TRY(status);
+        if (matches && entry.mixer) *mixer = entry.mixer;
+        if (matches && entry.ffn) *ffn = entry.ffn;
     }
     return COT_OK;
 }

@@ -40,6 +40,8 @@ struct cot_model {
 
 const cot_member *cot_model_at(size_t index);
 
+extern const cot_option cot_layer_entry_options[];  /* an entry of a model's `layers` list */
+
 /* As cot_model_create() with the element type of the parameters: COT_F32, or COT_F64 for tests. */
 cot_status cot_model_create_as(const cot_config *section, int64_t vocab_size, int64_t context, cot_dtype real, cot_model **out);
 

@@ -28,6 +28,8 @@ typedef struct {
 static const cot_member *section_at(size_t index)
 {
     static const cot_member sections[] = {
+        {"recipe", NULL, "the blocks of a recipe", cot_recipe_options},
+        {"layers", NULL, "an entry of a model's list of layers: where layers differ from the rest", cot_layer_entry_options},
         {"train", NULL, "how long, how fast and how precisely to train", cot_train_option_table},
         {"rope_scaling", "su2021roformer, peng2023yarn, grattafiori2024llama3",
          "how rotary frequencies change so that a model reads further than it was trained to",
@@ -133,6 +135,8 @@ bool cot_registry_option_at(const char *of, const char *member_name, size_t inde
     const cot_option *option = &member->options[index];
     out->name = option->name;
     out->help = option->help;
+    out->choices = option->kind == COT_OPTION_KIND_CHOICE ? option->text : NULL;
+    out->holds = option->kind == COT_OPTION_KIND_NODE ? option->text : NULL;
     cot_option_describe_default(option, out->value, sizeof out->value);
     cot_option_describe_range(option, out->range, sizeof out->range);
     return true;

@@ -14,14 +14,25 @@
 #include "training/optimizers/optimizer.h"
 #include "training/schedules/schedule.h"
 
+typedef struct {
+    const cot_config *model, *data, *train;
+} sections;
+
+const cot_option cot_recipe_options[] = {
+    COT_OPTION_PART(sections, model, "models", "the architecture"),
+    COT_OPTION_PART(sections, data, "data", "what is trained on"),
+    COT_OPTION_PART(sections, train, "train", "how long, how fast and how precisely"),
+    COT_OPTION_END,
+};
+
 const cot_option cot_train_option_table[] = {
     COT_OPTION_DOUBLE(cot_train_options, tokens, 2e6, 1, 1e15, "tokens to train on (rounded up to whole steps)"),
     COT_OPTION_INT(cot_train_options, steps, 0, 0, 1e12, "steps to train; 0 = as many as tokens asks for"),
     COT_OPTION_INT(cot_train_options, batch, 16, 1, 1e7, "rows of `context` tokens in a step"),
     COT_OPTION_INT(cot_train_options, accumulation, 1, 1, 1e6, "parts that a step's rows are computed in, one after the other"),
-    COT_OPTION_NODE(cot_train_options, optimizer, "{kind: adamw, lr: 1e-3, ...}; see `coterie list optimizers`"),
-    COT_OPTION_NODE(cot_train_options, schedule, "{kind: cosine, warmup: 0.02, ...}; see `coterie list schedules`; absent: constant"),
-    COT_OPTION_NODE(cot_train_options, objective, "{kind: next_token}"),
+    COT_OPTION_PART(cot_train_options, optimizer, "optimizers", "{kind: adamw, lr: 1e-3, ...}; see `coterie list optimizers`"),
+    COT_OPTION_PART(cot_train_options, schedule, "schedules", "{kind: cosine, warmup: 0.02, ...}; see `coterie list schedules`; absent: constant"),
+    COT_OPTION_PART(cot_train_options, objective, "objectives", "{kind: next_token}"),
     COT_OPTION_DOUBLE(cot_train_options, clip_grad_norm, 1, 0, 1e9, "largest gradient norm (all parameters together); 0 = no limit"),
     COT_OPTION_CHOICE(cot_train_options, precision, 0, "auto|f32|bf16", "of products; auto: the fastest that the machine has"),
     COT_OPTION_INT(cot_train_options, seed, 1, 0, 9e15, "of initialisation, shuffling, noise and dropout"),
@@ -45,27 +56,15 @@ static bool tell(void *context, uint64_t done, uint64_t total)
     return !t->progress || t->progress(t->context, t->what, done, total);
 }
 
-static const char *section_at(const void *context, size_t index)
-{
-    (void)context;
-    static const char *const names[] = {"model", "data", "train"};
-    return names[index];
-}
-
 static cot_status check_sections(const cot_config *recipe)
 {
-    if (cot_config_get_kind(recipe) != COT_CONFIG_MAP) return cot_fail(COT_INVALID, "%s: no recipe: expected a map with model, data and train", cot_config_file(recipe));
-    for (size_t i = 0; i < cot_config_size(recipe); i++) {
-        const char *key = cot_config_key(recipe, i);
-        if (!strcmp(key, "model") || !strcmp(key, "data") || !strcmp(key, "train")) continue;
-        const char *near = cot_nearest(key, 3, section_at, NULL);
-        return cot_config_fail(cot_config_at(recipe, i), "is an unknown key%s%s%s (keys: model, data, train)", near ? "; did you mean '" : "",
-                               near ? near : "", near ? "'?" : "");
-    }
-    for (size_t i = 0; i < 3; i++)
-        if (!cot_config_get(recipe, section_at(NULL, i)))
-            return cot_fail(COT_INVALID, "%s: the recipe has no '%s', expected model, data and train", cot_config_file(recipe), section_at(NULL, i));
-    return COT_OK;
+    sections found;
+    if (cot_config_get_kind(recipe) != COT_CONFIG_MAP)
+        return cot_fail(COT_INVALID, "%s: no recipe: expected a map with model, data and train", cot_config_file(recipe));
+    COT_TRY(cot_options_apply(cot_recipe_options, &found, recipe));
+    const char *missing = !found.model ? "model" : !found.data ? "data" : !found.train ? "train" : NULL;
+    return missing ? cot_fail(COT_INVALID, "%s: the recipe has no '%s', expected model, data and train", cot_config_file(recipe), missing)
+                   : COT_OK;
 }
 
 static cot_status take_train(cot_plan *plan)

@@ -15,7 +15,8 @@ typedef struct {
     const cot_config *optimizer, *schedule, *objective;
 } cot_train_options;
 
-extern const cot_option cot_train_option_table[];
+extern const cot_option cot_recipe_options[];      /* a recipe's blocks */
+extern const cot_option cot_train_option_table[];  /* what its block `train` may set */
 
 struct cot_plan {
     cot_config       *recipe;

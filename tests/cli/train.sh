@@ -135,7 +135,7 @@ bad 13 's/coef: 0.01/coef: much/' "model.layers.0.ffn.balance.0.coef is 'much', 
 bad 14 's/vocab_size: 300/vocab_size: 100/' "data.tokenizer.vocab_size is '100', expected a whole number from 257"
 bad 5 's/num_heads: 2/num_heads: 3/' "model.mixer.num_heads asks for 3 heads, expected a divisor of hidden_size, 16"
 bad 11 's/top_k: 2/top_k: 5/' "model.layers.0.ffn.router.top_k asks router 'top_k' for 5 experts per token, expected at most num_experts = 4"
-bad 8 's/at: 1/at: 2/' "model.layers: at is '2', expected a layer from 0 to 1"
+bad 8 's/at: 1/at: 2/' "model.layers.0.at is '2', expected a layer from 0 to 1"
 bad 14 's/context: 16/context: 100000/' "data.context asks for rows of 100000 tokens, but the corpus is too short"
 bad 21 's/seed: 3/seed: 3\n  seed: 4/' "key 'seed' is here a second time, first in line 20"
 sed 's/^model:/model: [/' ../tiny.yaml >bad.yaml

@@ -47,7 +47,9 @@ static void families_hold_members(void **state)
             assert_ptr_equal(again.name, member.name);  /* the first of that name: no name twice */
             cot_registry_option option;
             size_t options = 0;
-            while (cot_registry_option_at(family.name, member.name, options, &option)) options++;
+            for (; cot_registry_option_at(family.name, member.name, options, &option); options++)
+                if (option.holds && cot_registry_family_find(option.holds, &found) != COT_OK)
+                    assert_int_equal(cot_registry_member_find("sections", option.holds, &again), COT_OK);
             assert_int_equal(options, member.options);
         }
         assert_true(members > 0);

@@ -40,7 +40,7 @@ typedef struct {
      .help = "peak learning rate"},                                                                                                         \
     {.name = "weight_decay", .kind = COT_OPTION_KIND_DOUBLE, .offset = offsetof(type, common.weight_decay), .number = (decay_), .min = 0,    \
      .max = 10, .help = "decoupled decay per step, times the learning rate; norms and biases have none"},                                   \
-    {.name = "groups", .kind = COT_OPTION_KIND_NODE, .offset = offsetof(type, common.groups),                                               \
+    {.name = "groups", .kind = COT_OPTION_KIND_NODE, .offset = offsetof(type, common.groups), .text = "groups",                                              \
      .help = "list of {match: 'layers.*.router.*', lr_scale: 1, weight_decay: 0, frozen: false}; the last match wins"}
 
 struct cot_optimizer {

@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "base/memory.h"
+#include "formats/card_section.h"
 #include "formats/dialects/card_json.h"
 #include "formats/file.h"
 #include "formats/json.h"
@@ -126,49 +127,6 @@ static cot_status unknown_type(const char *file, const json_t *type)
                     name ? name : cot_json_kind(type), name ? "'" : "", known);
 }
 
-/* The same model in a recipe's words. */
-static json_t *describe_mixer(const cot_model_card *card)
-{
-    return json_pack("{s:s, s:I, s:I, s:I, s:f, s:I, s:b, s:b}", "kind", "attention", "num_heads",
-                     (json_int_t)card->num_heads, "num_kv_heads", (json_int_t)card->num_kv_heads, "head_dim",
-                     (json_int_t)card->head_dim, "rope_theta", card->rope_theta, "sliding_window",
-                     (json_int_t)card->sliding_window, "bias", card->attention_bias, "qk_norm", card->qk_norm);
-}
-
-static json_t *describe_ffn(const cot_model_card *card)
-{
-    if (card->num_experts == 0)
-        return json_pack("{s:s, s:I}", "kind", "dense", "intermediate_size", (json_int_t)card->intermediate_size);
-    json_t *ffn = json_pack("{s:s, s:{s:s, s:I, s:b}, s:{s:s, s:I, s:I}}", "kind", "sparse", "router", "kind", "top_k",
-                            "top_k", (json_int_t)card->top_k, "norm_topk_prob", card->norm_topk_prob, "experts", "kind",
-                            "ffn", "num_experts", (json_int_t)card->num_experts, "intermediate_size",
-                            (json_int_t)card->moe_intermediate_size);
-    /* Theirs looks at the tokens of all layers as one batch, ours is added up over layers: at balance both are the
-     * same. */
-    const double coef = card->router_aux_loss_coef / (double)card->num_layers;
-    if (ffn && coef > 0)
-        json_object_set_new(ffn, "balance",
-                            json_pack("[{s:s, s:f, s:b}]", "kind", "aux", "coef", coef, "divide_by_k", 0));
-    if (ffn && card->shared_intermediate_size > 0)
-        json_object_set_new(ffn, "shared",
-                            json_pack("{s:I, s:s}", "intermediate_size", (json_int_t)card->shared_intermediate_size,
-                                      "gate", card->shared_gate ? "sigmoid" : "none"));
-    return ffn;
-}
-
-static cot_status make_section(const cot_model_card *card, const char *file, cot_config **out)
-{
-    json_t *root = json_pack("{s:s, s:I, s:I, s:f, s:b, s:f, s:o, s:o}", "kind", "lm", "hidden_size",
-                             (json_int_t)card->hidden_size, "num_layers", (json_int_t)card->num_layers, "rms_norm_eps",
-                             card->rms_norm_eps, "tie_word_embeddings", card->tie_word_embeddings, "init_std",
-                             card->initializer_range, "mixer", describe_mixer(card), "ffn", describe_ffn(card));
-    char *text = root ? json_dumps(root, JSON_REAL_PRECISION(DIGITS)) : NULL;
-    json_decref(root);
-    const cot_status status = text ? cot_config_parse(text, file, out) : no_memory(file);
-    free(text);
-    return status;
-}
-
 /* Our own section keeps the lines at which it stands in the file. */
 static cot_status copy_section(const char *text, const char *file, cot_config **out)
 {
@@ -196,7 +154,7 @@ static cot_status read_config(const char *text, size_t bytes, const char *file, 
     const bool ours = json_object_get(root, "coterie") != NULL || (out->dialect && out->dialect->keeps_unknown);
     json_decref(root);
     if (status != COT_OK) return status;
-    return ours ? copy_section(text, file, &out->section) : make_section(&out->card, file, &out->section);
+    return ours ? copy_section(text, file, &out->section) : cot_card_section(&out->card, file, &out->section);
 }
 
 cot_status cot_model_folder_read(const char *path, cot_model_folder *out)

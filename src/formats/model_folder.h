@@ -20,8 +20,9 @@ typedef struct {
 cot_status cot_model_folder_read(const char *path, cot_model_folder *out);
 void       cot_model_folder_release(cot_model_folder *folder);  /* accepts one that is all zero */
 
-/* Fills the parameters, whose memory has been taken, from the folder's weights, converted to their type. Every
- * parameter must be there in its shape and nothing else: all that is checked before the first value changes.
+/* Fills the parameters from the folder's weights, converted to their type; their memory is taken if it has not been.
+ * Every parameter must be there in its shape and nothing else: all that is checked before any memory is taken and
+ * before the first value changes.
  * Errors: COT_FORMAT naming file and tensor. */
 cot_status cot_model_folder_load_weights(const char *path, const cot_model_folder *folder, cot_params *params);
 

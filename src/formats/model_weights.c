@@ -123,7 +123,12 @@ static cot_status each_piece(loading *l, const cot_model_folder *folder, cot_par
 {
     for (size_t i = 0; i < cot_params_count(params); i++) {
         l->param = cot_params_at(params, i);
-        COT_TRY(cot_dialect_pieces(folder->dialect, &folder->card, l->param->name, &l->param->spec, visit, l));
+        char joined[COT_TENSOR_NAME];
+        if (cot_dialect_joined_name(folder->dialect, l->param->name, joined, sizeof joined) &&
+            cot_safetensors_find(l->set, joined))
+            COT_TRY(cot_dialect_whole(joined, &l->param->spec, visit, l));
+        else
+            COT_TRY(cot_dialect_pieces(folder->dialect, &folder->card, l->param->name, &l->param->spec, visit, l));
     }
     return COT_OK;
 }
@@ -147,10 +152,18 @@ static cot_status check_surplus(const loading *l, const cot_dialect *dialect)
     return COT_OK;
 }
 
+/* Only now that the file is known to hold as much. */
+static cot_status take_memory(cot_params *params)
+{
+    const bool taken = cot_params_count(params) > 0 && cot_params_at(params, 0)->value.data;
+    return taken ? COT_OK : cot_params_allocate_raw(params);
+}
+
 static cot_status load_all(loading *l, const cot_model_folder *folder, cot_params *params)
 {
     COT_TRY(each_piece(l, folder, params, check_piece));
     COT_TRY(check_surplus(l, folder->dialect));
+    COT_TRY(take_memory(params));
     COT_TRY(each_piece(l, folder, params, read_piece));
     for (size_t i = 0; i < cot_params_count(params); i++) cot_params_at(params, i)->version++;
     return COT_OK;

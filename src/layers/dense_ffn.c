@@ -61,7 +61,12 @@ static cot_cost cost(const cot_feed_forward *ffn)
     return (cot_cost){.flops = 6.0 * (double)ffn->build.hidden_size * (double)s->intermediate_size};
 }
 
-static void describe(const cot_feed_forward *ffn, cot_model_card *card) { card->intermediate_size = ((const dense *)ffn->state)->intermediate_size; }
+static void describe(const cot_feed_forward *ffn, cot_model_card *card)
+{
+    const dense *s = ffn->state;
+    card->intermediate_size = s->intermediate_size;
+    card->ffn_bias = s->bias;
+}
 
 static void text(const cot_feed_forward *ffn, char *out, size_t size)
 {

@@ -206,7 +206,6 @@ static void describe(const cot_feed_forward *ffn, cot_model_card *card)
     card->shared_gate = s->has_shared && s->shared.gate;
     if (strcmp(kind, "top_k") != 0) card->beyond = s->router->ops->member.summary;
     if (s->limited) card->beyond = "expert capacity";
-    if (s->has_shared && !s->shared.gate) card->beyond = "a shared expert without a gate";
 }
 
 static void text(const cot_feed_forward *ffn, char *out, size_t size)

@@ -165,9 +165,9 @@ static void describe(const cot_mixer *mixer, cot_model_card *card)
     const attention *a = mixer->state;
     card->num_heads = a->num_heads, card->num_kv_heads = a->num_kv_heads, card->head_dim = a->head_dim;
     card->sliding_window = a->sliding_window, card->rope_theta = a->rope_theta;
-    card->attention_bias = a->bias, card->qk_norm = a->qk_norm;
-    if (a->rope_theta <= 0) card->beyond = "attention without rotary positions";
-    if (a->shape.rope.rope_type) card->beyond = "scaled rotary positions";
+    card->rope = a->shape.rope;
+    card->qkv_bias = a->bias, card->output_bias = a->out_bias;
+    card->head_norms = a->qk_norm && a->qk_norm_over == 0, card->vector_norms = a->qk_norm && a->qk_norm_over == 1;
 }
 
 static void text(const cot_mixer *mixer, char *out, size_t size)

@@ -208,18 +208,13 @@ static void put_settings(export *e)
     cot_gguf_u32(f, "llama.expert_used_count", (uint32_t)c->top_k);
 }
 
-/* Why GGUF's `llama` has no place for the model, or NULL. */
-static const char *misfit(const cot_model_card *card)
+/* Does GGUF's `llama` have a place for the model? A window that nothing reaches beyond is none. */
+static bool is_misfit(const cot_model_card *card, char *reason, size_t size)
 {
-    if (card->beyond) return card->beyond;
-    if (card->qk_norm) return "norms of q and k";
-    if (card->rope_theta <= 0) return "attention without rotary positions";
-    if (card->sliding_window > 0 && card->sliding_window < card->max_position) return "a sliding window";
-    if (card->num_experts == 0) return NULL;
-    if (card->dense_layers > 0) return "dense layers between sparse ones";
-    if (!card->norm_topk_prob) return "gates that do not sum to 1";
-    if (card->shared_intermediate_size > 0) return "a shared expert";
-    return NULL;
+    cot_model_card c = *card;
+    if (c.sliding_window >= c.max_position) c.sliding_window = 0;
+    return cot_traits_misfit(0, COT_TRAIT_EXPERTS | COT_TRAIT_UNIT_GATES | COT_TRAIT_QKV_BIAS | COT_TRAIT_HEAD_DIM, &c,
+                             reason, size);
 }
 
 static cot_status write_file(export *e, const char *path)
@@ -236,8 +231,9 @@ cot_status cot_export_gguf(const cot_model *model, const cot_tokenizer *tokenize
                            const cot_export_options *options)
 {
     export e = {.model = model, .options = options, .card = cot_model_card_of(model, tokenizer)};
-    const char *reason = misfit(&e.card);
-    if (reason) return cot_fail(COT_INVALID, "the model has no counterpart in GGUF: %s", reason);
+    char reason[160];
+    if (is_misfit(&e.card, reason, sizeof reason))
+        return cot_fail(COT_INVALID, "the model has no counterpart in GGUF: %s", reason);
     if (!tokenizer) return cot_fail(COT_INVALID, "the model has no tokenizer, which a GGUF file holds");
     COT_TRY(cot_gguf_create(&e.file));
     cot_status status = cot_gguf_tokenizer(e.file, tokenizer, model->vocab_size);

@@ -29,11 +29,11 @@ grep -q 'a name' other.gguf || fail "the given name is lost"
 # What has no counterpart: one line that says why, and nothing is written.
 expect 0 train tiny.yaml -q --out mixed --set train.steps=1
 rm -f file.gguf
-refuses "no counterpart in GGUF: dense layers between sparse ones" export mixed -o file.gguf
+refuses "no counterpart in GGUF: it has dense layers between sparse ones" export mixed -o file.gguf
 expect 0 train tiny.yaml -q --out plain --set 'model.layers.0.at="::"' --set model.layers.0.ffn.router.norm_topk_prob=false --set train.steps=1
-refuses "no counterpart in GGUF: gates that do not sum to 1" export plain -o file.gguf
+refuses "no counterpart in GGUF: it has gates that are probabilities as they are" export plain -o file.gguf
 expect 0 train tiny.yaml -q --out window --set "$dense" --set model.mixer.sliding_window=4 --set train.steps=1
-refuses "no counterpart in GGUF: a sliding window" export window -o file.gguf
+refuses "no counterpart in GGUF: it has a sliding window in every layer" export window -o file.gguf
 mkdir bare && cp dense/config.json dense/model.safetensors bare/
 refuses "has no tokenizer" export bare -o file.gguf
 refuses "'absent': no such folder" export absent -o file.gguf

@@ -96,7 +96,7 @@ static cot_model_card make_card(int traits)
         card.intermediate_size = F;
     }
     if (traits & EXTRAS) {
-        card.attention_bias = card.qk_norm = card.shared_gate = true;
+        card.qkv_bias = card.head_norms = card.shared_gate = true;
         card.shared_intermediate_size = F;
         card.beyond = "noisy gates";
     }
@@ -291,20 +291,22 @@ static const char *published_as(int traits, void (*change)(cot_model_card *card)
     return cot_dialect_for(&card, NULL)->model_type;
 }
 
-static void with_bias(cot_model_card *card) { card->attention_bias = true; }
-static void with_norms(cot_model_card *card) { card->qk_norm = true; }
+static void with_bias(cot_model_card *card) { card->qkv_bias = true; }
+static void with_output_bias(cot_model_card *card) { card->output_bias = true; }
+static void with_both_norms(cot_model_card *card) { card->head_norms = card->vector_norms = true; }
 static void with_window(cot_model_card *card) { card->sliding_window = 8; }
 static void without_positions(cot_model_card *card) { card->rope_theta = 0; }
 static void with_raw_gates(cot_model_card *card) { card->norm_topk_prob = false; }
 static void with_shared(cot_model_card *card) { card->shared_intermediate_size = 6; }
-static void with_dense_layers(cot_model_card *card) { card->dense_layers = 1; }
+static void with_dense_layers(cot_model_card *card) { cot_layer_add(&card->dense, 0); }
 static void with_capacity(cot_model_card *card) { card->beyond = "capacity"; }
 
 static void picks_the_family(void **state)
 {
     (void)state;
-    void (*const unknown[])(cot_model_card *) = {with_bias, with_norms, without_positions, with_capacity};
-    for (int i = 0; i < 4; i++) {
+    void (*const unknown[])(cot_model_card *) = {with_bias, with_output_bias, with_both_norms, without_positions,
+                                                 with_capacity};
+    for (int i = 0; i < 5; i++) {
         assert_string_equal(published_as(0, unknown[i]), "coterie");
         assert_string_equal(published_as(SPARSE, unknown[i]), "coterie");
     }
@@ -526,14 +528,14 @@ static void refuses_configs(void **state)
         {"", COT_FORMAT, "not JSON"},
         {"[]", COT_FORMAT, "a list, expected a map"},
         {"{\"a\":1,\"a\":2}", COT_FORMAT, "duplicate object key"},
-        {"{}", COT_NOT_FOUND, "model_type is absent, expected one of: llama, mixtral, coterie"},
+        {"{}", COT_NOT_FOUND, "model_type is absent, expected one of: llama, mixtral, qwen2_moe, qwen3_moe, olmoe, coterie"},
         {"{\"model_type\":3}", COT_NOT_FOUND, "model_type is a whole number, expected one of"},
-        {"{\"model_type\":\"gpt2\"}", COT_NOT_FOUND, "model_type is 'gpt2', expected one of: llama, mixtral, coterie"},
+        {"{\"model_type\":\"gpt2\"}", COT_NOT_FOUND, "model_type is 'gpt2', expected one of: llama, mixtral, qwen2_moe, qwen3_moe, olmoe, coterie"},
         {"{\"model_type\":\"llama\",\"quantization_config\":{\"bits\":4}}", COT_FORMAT, "the weights are quantised"},
         {"{\"model_type\":\"llama\",\"hidden_act\":\"gelu\"}", COT_FORMAT,
          "hidden_act is \"gelu\"; of type 'llama' only models with \"silu\""},
-        {"{\"model_type\":\"llama\",\"mlp_bias\":true}", COT_FORMAT,
-         "mlp_bias is true; of type 'llama' only models with false"},
+        {"{\"model_type\":\"olmoe\",\"clip_qkv\":8}", COT_FORMAT,
+         "clip_qkv is a whole number; of type 'olmoe' only models with null"},
         {"{\"model_type\":\"llama\",\"hidden_size\":\"64\"}", COT_FORMAT,
          "hidden_size is a string, expected a whole number"},
         {"{\"model_type\":\"llama\",\"hidden_size\":64.5}", COT_FORMAT,
@@ -548,10 +550,35 @@ static void refuses_configs(void **state)
          "rms_norm_eps is a string, expected a number from 0"},
         {"{\"model_type\":\"llama\",\"tie_word_embeddings\":1}", COT_FORMAT,
          "tie_word_embeddings is a whole number, expected true or false"},
-        {"{\"model_type\":\"llama\",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}", COT_FORMAT,
-         "rotary positions of type 'linear'"},
-        {"{\"model_type\":\"llama\",\"rope_parameters\":{\"rope_type\":\"yarn\"}}", COT_FORMAT,
-         "rotary positions of type 'yarn'"},
+        {"{\"model_type\":\"llama\",\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}}", COT_FORMAT,
+         "its scaled rotary positions cannot work, expected a factor from 1 on"},
+        {"{\"model_type\":\"llama\",\"rope_parameters\":{\"rope_type\":\"longrope\"}}", COT_FORMAT,
+         "rotary positions of type 'longrope', expected one of default|linear|dynamic|yarn|llama3"},
+        {"{\"model_type\":\"llama\",\"rope_parameters\":{\"rope_type\":\"llama3\",\"factor\":8}}", COT_FORMAT,
+         "expected high_freq_factor to be more than low_freq_factor"},
+        {"{\"model_type\":\"llama\",\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":\"2\"}}", COT_FORMAT,
+         "factor is a string, expected a number from 0"},
+        {"{\"model_type\":\"llama\",\"rope_parameters\":{\"full_attention\":{\"rope_theta\":1e4}}}", COT_FORMAT,
+         "rotary positions of their own for 'full_attention', expected the same for all layers"},
+        {"{\"model_type\":\"llama\",\"rope_parameters\":[1]}", COT_FORMAT, "rope_parameters is a list, expected a map"},
+        {"{\"model_type\":\"llama\",\"rope_scaling\":3}", COT_FORMAT, "rope_scaling is a whole number, expected a map"},
+        {"{\"model_type\":\"llama\",\"rope_parameters\":{\"partial_rotary_factor\":0.5}}", COT_FORMAT,
+         "partial_rotary_factor is 0.5, expected 1"},
+        {"{\"model_type\":\"llama\",\"num_hidden_layers\":5000}", COT_FORMAT,
+         "num_hidden_layers is 5000, expected 1 to 1024"},
+        {"{\"model_type\":\"qwen2_moe\",\"mlp_only_layers\":[3,24]}", COT_FORMAT,
+         "mlp_only_layers is 24, expected 0 to 23"},
+        {"{\"model_type\":\"qwen2_moe\",\"mlp_only_layers\":3}", COT_FORMAT,
+         "mlp_only_layers is a whole number, expected a list of layers"},
+        {"{\"model_type\":\"qwen3_moe\",\"decoder_sparse_step\":0}", COT_FORMAT,
+         "decoder_sparse_step is 0, expected 1 to 2147483647"},
+        {"{\"model_type\":\"qwen2_moe\",\"use_sliding_window\":true}", COT_FORMAT,
+         "a sliding window without layer_types, expected a kind for each layer"},
+        {"{\"model_type\":\"qwen2_moe\",\"use_sliding_window\":true,\"layer_types\":[\"full_attention\"]}", COT_FORMAT,
+         "layer_types is a list of 1, expected a kind for each of 24 layers"},
+        {"{\"model_type\":\"qwen2_moe\",\"num_hidden_layers\":1,\"use_sliding_window\":true,"
+         "\"layer_types\":[\"linear_attention\"]}",
+         COT_FORMAT, "layer_types[0] is 'linear_attention', expected full_attention or sliding_attention"},
         {"{\"model_type\":\"llama\",\"eos_token_id\":[1,2,3,4,5,6,7,8,9]}", COT_FORMAT, "eos_token_id lists 9 tokens"},
         {"{\"model_type\":\"llama\",\"eos_token_id\":\"</s>\"}", COT_FORMAT, "eos_token_id is a string"},
         {"{\"model_type\":\"mixtral\",\"num_experts_per_tok\":9}", COT_FORMAT,

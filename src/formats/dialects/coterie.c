@@ -4,23 +4,10 @@
 #include "formats/dialects/dialect.h"
 
 static const cot_dialect_tensor tensors[] = {
-    COT_DIALECT_DECODER,
-    COT_DIALECT_DENSE,
-    {"layers.{i}.mixer.qkv.bias", "model.layers.{i}.self_attn.q_proj.bias", COT_PART_Q},
-    {"layers.{i}.mixer.qkv.bias", "model.layers.{i}.self_attn.k_proj.bias", COT_PART_K},
-    {"layers.{i}.mixer.qkv.bias", "model.layers.{i}.self_attn.v_proj.bias", COT_PART_V},
-    {"layers.{i}.mixer.q_norm.weight", "model.layers.{i}.self_attn.q_norm.weight", COT_PART_WHOLE},
-    {"layers.{i}.mixer.k_norm.weight", "model.layers.{i}.self_attn.k_norm.weight", COT_PART_WHOLE},
-    {"layers.{i}.ffn.router.weight", "model.layers.{i}.mlp.gate.weight", COT_PART_WHOLE},
+    COT_DIALECT_DECODER, COT_DIALECT_QKV_BIAS, COT_DIALECT_OUTPUT_BIAS, COT_DIALECT_QK_NORMS, COT_DIALECT_DENSE,
+    COT_DIALECT_DENSE_BIAS, COT_DIALECT_EXPERTS, COT_DIALECT_SHARED,
     {"layers.{i}.ffn.router.noise_weight", "model.layers.{i}.mlp.gate.noise_weight", COT_PART_WHOLE},
-    {"layers.{i}.ffn.experts.gate_up", "model.layers.{i}.mlp.experts.{e}.gate_proj.weight", COT_PART_GATE},
-    {"layers.{i}.ffn.experts.gate_up", "model.layers.{i}.mlp.experts.{e}.up_proj.weight", COT_PART_UP},
-    {"layers.{i}.ffn.experts.down", "model.layers.{i}.mlp.experts.{e}.down_proj.weight", COT_PART_WHOLE},
-    {"layers.{i}.ffn.shared.gate_up.weight", "model.layers.{i}.mlp.shared_expert.gate_proj.weight", COT_PART_GATE},
-    {"layers.{i}.ffn.shared.gate_up.weight", "model.layers.{i}.mlp.shared_expert.up_proj.weight", COT_PART_UP},
-    {"layers.{i}.ffn.shared.down.weight", "model.layers.{i}.mlp.shared_expert.down_proj.weight", COT_PART_WHOLE},
-    {"layers.{i}.ffn.shared.gate.weight", "model.layers.{i}.mlp.shared_expert_gate.weight", COT_PART_WHOLE},
-    {NULL, NULL, COT_PART_WHOLE},
+    COT_DIALECT_END,
 };
 
 static const cot_dialect_key keys[] = {
@@ -34,12 +21,16 @@ static const cot_dialect_key keys[] = {
     COT_KEY("num_experts", OPTIONAL, num_experts, 0),
     COT_KEY("num_experts_per_tok", OPTIONAL, top_k, 0),
     COT_KEY("moe_intermediate_size", OPTIONAL, moe_intermediate_size, 0),
+    COT_KEY("mlp_only_layers", LAYERS, dense, 0),
     COT_KEY("shared_expert_intermediate_size", OPTIONAL, shared_intermediate_size, 0),
     COT_KEY("norm_topk_prob", BOOL, norm_topk_prob, 0),
     COT_KEY("max_position_embeddings", INT, max_position, 0),
     COT_KEY("sliding_window", OPTIONAL, sliding_window, 0),
-    COT_KEY("attention_bias", BOOL, attention_bias, 0),
-    COT_KEY("use_qk_norm", BOOL, qk_norm, 0),
+    COT_KEY("attention_bias", BOOL, qkv_bias, 0),
+    COT_KEY("attention_output_bias", BOOL, output_bias, 0),
+    COT_KEY("mlp_bias", BOOL, ffn_bias, 0),
+    COT_KEY("use_qk_norm", BOOL, head_norms, 0),
+    COT_KEY("use_qk_vector_norm", BOOL, vector_norms, 0),
     COT_KEY("initializer_range", REAL, initializer_range, 0.02),
     COT_KEY("rms_norm_eps", REAL, rms_norm_eps, 1e-5),
     COT_KEY("router_aux_loss_coef", REAL, router_aux_loss_coef, 0),
@@ -49,19 +40,13 @@ static const cot_dialect_key keys[] = {
 
 static const char *const ignored[] = {NULL};
 
-static const char *misfit(const cot_model_card *card)
-{
-    (void)card;
-    return NULL;
-}
-
 const cot_dialect cot_dialect_coterie = {
     .model_type = "coterie",
     .architecture = "CoterieForCausalLM",
+    .may = (1u << COT_TRAITS) - 1,
     .tensors = tensors,
     .keys = keys,
     .ignored = ignored,
     .rope_theta = 10000,
     .keeps_unknown = true,
-    .misfit = misfit,
 };

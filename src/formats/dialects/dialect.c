@@ -18,6 +18,8 @@ static const cot_dialect *const dialects[] = {
 
 enum { DIALECTS = sizeof dialects / sizeof *dialects, MOST_DIGITS = 9 };
 
+const char *const cot_dialect_ignored[] = {"lm_head.weight", "model.layers.{i}.self_attn.rotary_emb.inv_freq", NULL};
+
 const cot_dialect *cot_dialect_at(size_t index) { return index < DIALECTS ? dialects[index] : NULL; }
 
 const cot_dialect *cot_dialect_find(const char *model_type)
@@ -126,7 +128,7 @@ static cot_status visit_row(const cot_dialect_tensor *row, const cot_model_card 
     return COT_OK;
 }
 
-static cot_status visit_unknown(const char *name, const cot_param_spec *spec, cot_piece_visitor visit, void *context)
+cot_status cot_dialect_whole(const char *name, const cot_param_spec *spec, cot_piece_visitor visit, void *context)
 {
     cot_piece piece = {.rank = spec->rank, .count = 1};
     for (int d = 0; d < COT_MAX_RANK; d++) {
@@ -149,7 +151,7 @@ cot_status cot_dialect_pieces(const cot_dialect *dialect, const cot_model_card *
         COT_TRY(visit_row(row, card, name, spec, layer, visit, context));
     }
     if (known) return COT_OK;
-    if (dialect->keeps_unknown) return visit_unknown(name, spec, visit, context);
+    if (dialect->keeps_unknown) return cot_dialect_whole(name, spec, visit, context);
     return cot_fail(COT_NOT_FOUND, "'%s' has no name in files of type '%s'", name, dialect->model_type);
 }
 
@@ -161,13 +163,38 @@ bool cot_dialect_knows(const cot_dialect *dialect, const char *name)
     return dialect->keeps_unknown;
 }
 
+bool cot_dialect_joined_name(const cot_dialect *dialect, const char *name, char *out, size_t size)
+{
+    int64_t layer = 0, unused;
+    for (const cot_dialect_tensor *row = dialect->joined; row && row->ours; row++)
+        if (cot_pattern_match(row->ours, name, &layer, &unused)) return cot_pattern_fill(row->published, layer, 0, out, size);
+    return false;
+}
+
+/* ---- which one ---- */
+
+static bool misses_name(const cot_dialect *dialect, const cot_params *params, char *reason, size_t size)
+{
+    for (size_t i = 0; params && i < cot_params_count(params); i++) {
+        const char *name = cot_params_at(params, i)->name;
+        if (cot_dialect_knows(dialect, name)) continue;
+        snprintf(reason, size, "it has no name for %s", name);
+        return true;
+    }
+    return false;
+}
+
+bool cot_dialect_misfit(const cot_dialect *dialect, const cot_model_card *card, const cot_params *params, char *reason,
+                        size_t size)
+{
+    if (dialect->keeps_unknown) return false;
+    return cot_traits_misfit(dialect->must, dialect->may, card, reason, size) || misses_name(dialect, params, reason, size);
+}
+
 const cot_dialect *cot_dialect_for(const cot_model_card *card, const cot_params *params)
 {
-    for (size_t d = 0; d < DIALECTS; d++) {
-        bool fits = dialects[d]->misfit(card) == NULL;
-        for (size_t p = 0; fits && params && p < cot_params_count(params); p++)
-            fits = cot_dialect_knows(dialects[d], cot_params_at(params, p)->name);
-        if (fits) return dialects[d];
-    }
+    char reason[256];
+    for (size_t d = 0; d < DIALECTS; d++)
+        if (!cot_dialect_misfit(dialects[d], card, params, reason, sizeof reason)) return dialects[d];
     return NULL;  /* not reached: the last of the list takes all */
 }

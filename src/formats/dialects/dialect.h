@@ -3,12 +3,14 @@
  * We have one set of internal names, stacks and layouts:
  *     embed.weight [V, D]      head.weight [V, D] (absent when tied)      final_norm.weight [D]
  *     layers.{i}.mixer_norm.weight [D]              layers.{i}.ffn_norm.weight [D]
- *     layers.{i}.mixer.qkv.weight [q + k + v rows, D], .qkv.bias, .q_norm.weight, .k_norm.weight [d_h], .out.weight
- *     layers.{i}.ffn.gate_up.weight [2F, D], .ffn.down.weight [D, F]
+ *     layers.{i}.mixer.qkv.weight [q + k + v rows, D], .qkv.bias, .out.weight, .out.bias
+ *     layers.{i}.mixer.q_norm.weight, .k_norm.weight [d_h], or [q rows] and [k rows] for norms over the vector
+ *     layers.{i}.ffn.gate_up.weight [2F, D], .gate_up.bias, .ffn.down.weight [D, F], .down.bias
  *     layers.{i}.ffn.router.weight [E, D], .ffn.experts.gate_up [E, 2F, D], .ffn.experts.down [E, D, F]
  *     layers.{i}.ffn.shared.gate_up.weight, .shared.down.weight, .shared.gate.weight [1, D]
- * A dialect is two tables: one maps each internal tensor to published ones, the other a config.json's keys to a model
- * card. To add a family, write one file with its tables and add one line to dialects.def. */
+ * A dialect is three tables: which traits its models have, which published tensors each internal one is stored as, and
+ * the keys of its config.json. Writing, reading, `coterie info` and the tables of docs/formats.md all go by them. To
+ * add a family, write one file with its tables and add one line to dialects.def. */
 #ifndef COT_FORMATS_DIALECT_H
 #define COT_FORMATS_DIALECT_H
 
@@ -18,10 +20,21 @@
 
 #include <coterie/config.h>
 
+#include "base/rope.h"
 #include "formats/safetensors.h"
 #include "tensor/params.h"
 
-enum { COT_MAX_EOS = 8, COT_TENSOR_NAME = 256 };
+enum { COT_MAX_EOS = 8, COT_TENSOR_NAME = 256, COT_MAX_LAYERS = 1024 };
+
+/* Which layers, out of COT_MAX_LAYERS. */
+typedef struct {
+    uint64_t bits[COT_MAX_LAYERS / 64];
+} cot_layer_set;
+
+static inline bool cot_layer_in(const cot_layer_set *set, int64_t layer) { return set->bits[layer / 64] >> layer % 64 & 1; }
+static inline void cot_layer_add(cot_layer_set *set, int64_t layer) { set->bits[layer / 64] |= 1ull << layer % 64; }
+static inline void cot_layer_remove(cot_layer_set *set, int64_t layer) { set->bits[layer / 64] &= ~(1ull << layer % 64); }
+int64_t            cot_layer_count(const cot_layer_set *set);
 
 /* What a config.json says about a decoder, in published words. 0 and false mean "none" unless said otherwise; start
  * from cot_model_card_empty(). */
@@ -33,13 +46,18 @@ typedef struct {
     int64_t moe_intermediate_size;       /* of one expert */
     int64_t shared_intermediate_size;    /* of the shared expert */
     int64_t sliding_window;              /* tokens that one sees, itself included */
-    int64_t dense_layers;                /* how many layers are dense although num_experts > 0 */
+    cot_layer_set full_attention;        /* layers that see all although sliding_window > 0 */
+    cot_layer_set dense;                 /* layers without experts although num_experts > 0 */
     double  rope_theta, rms_norm_eps;
+    cot_rope_scaling rope;
     double  initializer_range;           /* standard deviation of the first weights */
     double  router_aux_loss_coef;
     bool    norm_topk_prob;              /* gates of a token are made to sum to 1 */
     bool    shared_gate;                 /* the shared expert has a sigmoid gate */
-    bool    tie_word_embeddings, attention_bias, qk_norm;
+    bool    tie_word_embeddings;
+    bool    qkv_bias, output_bias;       /* of attention */
+    bool    ffn_bias;                    /* of dense layers */
+    bool    head_norms, vector_norms;    /* of q and k: for each head, or over all heads of the kind */
     int64_t bos_token_id, pad_token_id;  /* -1: none */
     int64_t eos_token_id[COT_MAX_EOS];
     int64_t eos_count;
@@ -51,6 +69,46 @@ typedef struct {
 cot_model_card cot_model_card_empty(void);
 
 /* ---- the tables ---- */
+
+/* What sets families apart, with words that follow "it has" or "it has no". */
+#define COT_TRAIT_LIST(X)                                                                                     \
+    X(EXPERTS, "experts")                                                                                     \
+    X(DENSE_BETWEEN, "dense layers between sparse ones")                                                      \
+    X(UNIT_GATES, "gates that are made to sum to 1")                                                          \
+    X(RAW_GATES, "gates that are probabilities as they are")                                                  \
+    X(SHARED, "a shared expert with a sigmoid gate")                                                          \
+    X(PLAIN_SHARED, "a shared expert without a gate")                                                         \
+    X(QKV_BIAS, "biases on q, k and v alone")                                                                 \
+    X(OUTPUT_BIAS, "a bias on attention's output alone")                                                      \
+    X(ALL_BIASES, "biases on q, k, v and the output")                                                         \
+    X(FFN_BIAS, "biases in dense feed-forwards")                                                              \
+    X(HEAD_NORMS, "norms of q and k for each head")                                                           \
+    X(VECTOR_NORMS, "norms of q and k over the vector")                                                       \
+    X(WINDOW, "a sliding window in every layer")                                                              \
+    X(SOME_WINDOWS, "a sliding window in some layers")                                                        \
+    X(HEAD_DIM, "a head_dim that is not hidden_size / num_heads")                                             \
+    X(SCALED_ROPE, "scaled rotary positions")                                                                 \
+    X(NO_ROPE, "no rotary positions")
+
+typedef enum {
+#define X(id, text) COT_TRAIT_INDEX_##id,
+    COT_TRAIT_LIST(X)
+#undef X
+    COT_TRAITS
+} cot_trait_index;
+
+enum {
+#define X(id, text) COT_TRAIT_##id = 1 << COT_TRAIT_INDEX_##id,
+    COT_TRAIT_LIST(X)
+#undef X
+};
+
+const char *cot_trait_text(int index);
+uint32_t    cot_card_traits(const cot_model_card *card);
+
+/* Why a format whose models must and may have these traits has no place for the card, in words such as "it has experts",
+ * into reason [size]; false when it has. */
+bool cot_traits_misfit(uint32_t must, uint32_t may, const cot_model_card *card, char *reason, size_t size);
 
 /* Which rows of an internal tensor (of one expert of it) a published one holds. */
 typedef enum { COT_PART_WHOLE, COT_PART_Q, COT_PART_K, COT_PART_V, COT_PART_GATE, COT_PART_UP } cot_part;
@@ -68,6 +126,10 @@ typedef enum {
     COT_KEY_REAL,
     COT_KEY_BOOL,
     COT_KEY_IMPLIED,   /* a bool that the family does not write down: always `absent` */
+    COT_KEY_USED,      /* a bool: does the whole number of an earlier row count? If not it becomes 0 */
+    COT_KEY_LAYERS,    /* a list of layers: adds them to a set */
+    COT_KEY_STEP,      /* a whole number n, written as 1: adds all but every n-th layer to a set */
+    COT_KEY_LAYER_TYPES,  /* a kind of attention for each layer: adds "full_attention" to a set; a sliding_window needs it */
     COT_KEY_FIXED,     /* models of the family differ in it, ours do not: `text` is written, all else refused */
 } cot_key_kind;
 
@@ -77,22 +139,33 @@ typedef struct {
     size_t       offset;   /* of the card's field */
     double       absent;   /* its value when the key is missing; a COT_KEY_INT of 0 must be there */
     const char  *text;     /* COT_KEY_FIXED: the value as JSON */
+    const char  *also;     /* another name that readers know, or NULL */
+    const char  *field;    /* the card's word for it */
 } cot_dialect_key;
 
-#define COT_KEY(json_key, kind_, field, absent_) \
-    {.key = (json_key), .kind = COT_KEY_##kind_, .offset = offsetof(cot_model_card, field), .absent = (absent_)}
+#define COT_KEY(json_key, kind_, field_, absent_) \
+    {.key = (json_key), .kind = COT_KEY_##kind_, .offset = offsetof(cot_model_card, field_), .absent = (absent_), \
+     .field = #field_}
+#define COT_KEY_ALSO(json_key, also_, kind_, field_, absent_) \
+    {.key = (json_key), .kind = COT_KEY_##kind_, .offset = offsetof(cot_model_card, field_), .absent = (absent_), \
+     .also = (also_), .field = #field_}
 #define COT_KEY_MUST_BE(json_key, text_) {.key = (json_key), .kind = COT_KEY_FIXED, .text = (text_)}
 
 typedef struct {
     const char *model_type;    /* in config.json, e.g. "llama" */
     const char *architecture;  /* e.g. "LlamaForCausalLM" */
+    const char *source;        /* key in docs/references.bib, or NULL */
+    uint32_t    must, may;     /* traits (COT_TRAIT_...) that a model of the family has, and may have */
     const cot_dialect_tensor *tensors;
+    const cot_dialect_tensor *joined;   /* other names in which some versions store whole internal tensors, or NULL */
     const cot_dialect_key    *keys;
     const char *const        *ignored;  /* patterns of published tensors that tell us nothing; NULL ends the list */
     double rope_theta;                  /* where config.json names none */
-    bool   keeps_unknown;               /* internal tensors without a row are stored under their internal name */
-    const char *(*misfit)(const cot_model_card *card);  /* why the family has no place for the model, or NULL */
+    bool   keeps_unknown;               /* takes every model: internal tensors without a row keep their internal name */
 } cot_dialect;
+
+/* Tensors of published folders that tell us nothing: a tied output matrix, and what follows from the configuration. */
+extern const char *const cot_dialect_ignored[];
 
 /* The rows and keys that all decoder families share. */
 #define COT_DIALECT_DECODER                                                                                     \
@@ -105,18 +178,62 @@ typedef struct {
     {"layers.{i}.ffn_norm.weight", "model.layers.{i}.post_attention_layernorm.weight", COT_PART_WHOLE},         \
     {"final_norm.weight", "model.norm.weight", COT_PART_WHOLE},                                                 \
     {"head.weight", "lm_head.weight", COT_PART_WHOLE}
+#define COT_DIALECT_QKV_BIAS                                                                                    \
+    {"layers.{i}.mixer.qkv.bias", "model.layers.{i}.self_attn.q_proj.bias", COT_PART_Q},                        \
+    {"layers.{i}.mixer.qkv.bias", "model.layers.{i}.self_attn.k_proj.bias", COT_PART_K},                        \
+    {"layers.{i}.mixer.qkv.bias", "model.layers.{i}.self_attn.v_proj.bias", COT_PART_V}
+#define COT_DIALECT_OUTPUT_BIAS {"layers.{i}.mixer.out.bias", "model.layers.{i}.self_attn.o_proj.bias", COT_PART_WHOLE}
+#define COT_DIALECT_QK_NORMS                                                                                    \
+    {"layers.{i}.mixer.q_norm.weight", "model.layers.{i}.self_attn.q_norm.weight", COT_PART_WHOLE},             \
+    {"layers.{i}.mixer.k_norm.weight", "model.layers.{i}.self_attn.k_norm.weight", COT_PART_WHOLE}
 #define COT_DIALECT_DENSE                                                                                       \
     {"layers.{i}.ffn.gate_up.weight", "model.layers.{i}.mlp.gate_proj.weight", COT_PART_GATE},                  \
     {"layers.{i}.ffn.gate_up.weight", "model.layers.{i}.mlp.up_proj.weight", COT_PART_UP},                      \
     {"layers.{i}.ffn.down.weight", "model.layers.{i}.mlp.down_proj.weight", COT_PART_WHOLE}
+#define COT_DIALECT_DENSE_BIAS                                                                                  \
+    {"layers.{i}.ffn.gate_up.bias", "model.layers.{i}.mlp.gate_proj.bias", COT_PART_GATE},                      \
+    {"layers.{i}.ffn.gate_up.bias", "model.layers.{i}.mlp.up_proj.bias", COT_PART_UP},                          \
+    {"layers.{i}.ffn.down.bias", "model.layers.{i}.mlp.down_proj.bias", COT_PART_WHOLE}
+#define COT_DIALECT_EXPERTS                                                                                     \
+    {"layers.{i}.ffn.router.weight", "model.layers.{i}.mlp.gate.weight", COT_PART_WHOLE},                       \
+    {"layers.{i}.ffn.experts.gate_up", "model.layers.{i}.mlp.experts.{e}.gate_proj.weight", COT_PART_GATE},     \
+    {"layers.{i}.ffn.experts.gate_up", "model.layers.{i}.mlp.experts.{e}.up_proj.weight", COT_PART_UP},         \
+    {"layers.{i}.ffn.experts.down", "model.layers.{i}.mlp.experts.{e}.down_proj.weight", COT_PART_WHOLE}
+#define COT_DIALECT_SHARED                                                                                      \
+    {"layers.{i}.ffn.shared.gate_up.weight", "model.layers.{i}.mlp.shared_expert.gate_proj.weight", COT_PART_GATE}, \
+    {"layers.{i}.ffn.shared.gate_up.weight", "model.layers.{i}.mlp.shared_expert.up_proj.weight", COT_PART_UP}, \
+    {"layers.{i}.ffn.shared.down.weight", "model.layers.{i}.mlp.shared_expert.down_proj.weight", COT_PART_WHOLE}, \
+    {"layers.{i}.ffn.shared.gate.weight", "model.layers.{i}.mlp.shared_expert_gate.weight", COT_PART_WHOLE}
+/* transformers 5 joins a layer's experts in memory, and in files when asked to (save_original_format=False). */
+#define COT_DIALECT_JOINED                                                                                      \
+    {"layers.{i}.ffn.router.weight", "model.layers.{i}.mlp.gate.weight", COT_PART_WHOLE},                       \
+    {"layers.{i}.ffn.experts.gate_up", "model.layers.{i}.mlp.experts.gate_up_proj", COT_PART_WHOLE},            \
+    {"layers.{i}.ffn.experts.down", "model.layers.{i}.mlp.experts.down_proj", COT_PART_WHOLE}
+#define COT_DIALECT_END {NULL, NULL, COT_PART_WHOLE}
+
+/* Keys of every family's shape, with the defaults of absent ones. */
+#define COT_KEYS_DECODER(vocab_, hidden_, layers_, heads_, kv_heads_, position_, eps_)                          \
+    COT_KEY("vocab_size", INT, vocab_size, vocab_),                                                             \
+    COT_KEY("hidden_size", INT, hidden_size, hidden_),                                                          \
+    COT_KEY("num_hidden_layers", INT, num_layers, layers_),                                                     \
+    COT_KEY("num_attention_heads", INT, num_heads, heads_),                                                     \
+    COT_KEY("num_key_value_heads", OPTIONAL, num_kv_heads, kv_heads_),                                          \
+    COT_KEY("head_dim", OPTIONAL, head_dim, 0),                                                                 \
+    COT_KEY("max_position_embeddings", INT, max_position, position_),                                           \
+    COT_KEY("initializer_range", REAL, initializer_range, 0.02),                                                \
+    COT_KEY("rms_norm_eps", REAL, rms_norm_eps, eps_),                                                          \
+    COT_KEY("tie_word_embeddings", BOOL, tie_word_embeddings, 0)
 
 /* ---- finding one ---- */
 
 const cot_dialect *cot_dialect_at(size_t index);                /* NULL past the end */
 const cot_dialect *cot_dialect_find(const char *model_type);    /* NULL when unknown */
 
-/* The dialect in which a model is published: the first of dialects.def that has a place for the card and a name for
- * every parameter; our own has for all. */
+/* The same for a family: the card's traits must fit and every parameter have a name. params may be NULL. */
+bool cot_dialect_misfit(const cot_dialect *dialect, const cot_model_card *card, const cot_params *params, char *reason,
+                        size_t size);
+
+/* The dialect in which a model is published: the first of dialects.def that has a place for it; our own has for all. */
 const cot_dialect *cot_dialect_for(const cot_model_card *card, const cot_params *params);
 
 /* ---- tensors ---- */
@@ -136,6 +253,12 @@ typedef cot_status (*cot_piece_visitor)(void *context, const cot_piece *piece);
  * Errors: COT_NOT_FOUND when the dialect has no name for it; COT_SHAPE_MISMATCH when its rows do not divide. */
 cot_status cot_dialect_pieces(const cot_dialect *dialect, const cot_model_card *card, const char *name,
                               const cot_param_spec *spec, cot_piece_visitor visit, void *context);
+
+/* The other name under which a whole internal tensor may be stored, into out [size]; false when there is none. */
+bool cot_dialect_joined_name(const cot_dialect *dialect, const char *name, char *out, size_t size);
+
+/* One piece: the whole tensor under that name. */
+cot_status cot_dialect_whole(const char *published, const cot_param_spec *spec, cot_piece_visitor visit, void *context);
 
 /* Has the dialect a name for it? */
 bool cot_dialect_knows(const cot_dialect *dialect, const char *name);

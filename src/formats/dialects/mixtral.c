@@ -8,49 +8,30 @@ static const cot_dialect_tensor tensors[] = {
     {"layers.{i}.ffn.experts.gate_up", "model.layers.{i}.block_sparse_moe.experts.{e}.w1.weight", COT_PART_GATE},
     {"layers.{i}.ffn.experts.gate_up", "model.layers.{i}.block_sparse_moe.experts.{e}.w3.weight", COT_PART_UP},
     {"layers.{i}.ffn.experts.down", "model.layers.{i}.block_sparse_moe.experts.{e}.w2.weight", COT_PART_WHOLE},
-    {NULL, NULL, COT_PART_WHOLE},
+    COT_DIALECT_END,
 };
+static const cot_dialect_tensor joined[] = {COT_DIALECT_JOINED, COT_DIALECT_END};
 
 static const cot_dialect_key keys[] = {
-    COT_KEY("vocab_size", INT, vocab_size, 32000),
-    COT_KEY("hidden_size", INT, hidden_size, 4096),
+    COT_KEYS_DECODER(32000, 4096, 32, 32, 8, 131072, 1e-5),
     COT_KEY("intermediate_size", INT, moe_intermediate_size, 14336),
-    COT_KEY("num_hidden_layers", INT, num_layers, 32),
-    COT_KEY("num_attention_heads", INT, num_heads, 32),
-    COT_KEY("num_key_value_heads", OPTIONAL, num_kv_heads, 8),
-    COT_KEY("head_dim", OPTIONAL, head_dim, 0),
     COT_KEY("num_local_experts", INT, num_experts, 8),
     COT_KEY("num_experts_per_tok", INT, top_k, 2),
-    COT_KEY("max_position_embeddings", INT, max_position, 131072),
-    COT_KEY("sliding_window", OPTIONAL, sliding_window, 0),
-    COT_KEY("initializer_range", REAL, initializer_range, 0.02),
-    COT_KEY("rms_norm_eps", REAL, rms_norm_eps, 1e-5),
-    COT_KEY("router_aux_loss_coef", REAL, router_aux_loss_coef, 0.001),
-    COT_KEY("tie_word_embeddings", BOOL, tie_word_embeddings, 0),
     COT_KEY("norm_topk_prob", IMPLIED, norm_topk_prob, 1),
+    COT_KEY("sliding_window", OPTIONAL, sliding_window, 0),
+    COT_KEY("router_aux_loss_coef", REAL, router_aux_loss_coef, 0.001),
     {.key = NULL},
 };
-
-static const char *const ignored[] = {"lm_head.weight", "model.layers.{i}.self_attn.rotary_emb.inv_freq", NULL};
-
-static const char *misfit(const cot_model_card *card)
-{
-    if (card->num_experts == 0) return "no experts";
-    if (card->dense_layers > 0) return "dense layers between sparse ones";
-    if (!card->norm_topk_prob) return "gates that are not made to sum to 1";
-    if (card->shared_intermediate_size > 0) return "a shared expert";
-    if (card->attention_bias) return "biases on q, k and v";
-    if (card->qk_norm) return "norms of q and k";
-    if (card->rope_theta <= 0) return "no rotary positions";
-    return card->beyond;
-}
 
 const cot_dialect cot_dialect_mixtral = {
     .model_type = "mixtral",
     .architecture = "MixtralForCausalLM",
+    .source = "jiang2024mixtral",
+    .must = COT_TRAIT_EXPERTS,
+    .may = COT_TRAIT_UNIT_GATES | COT_TRAIT_WINDOW | COT_TRAIT_HEAD_DIM | COT_TRAIT_SCALED_ROPE,
     .tensors = tensors,
+    .joined = joined,
     .keys = keys,
-    .ignored = ignored,
+    .ignored = cot_dialect_ignored,
     .rope_theta = 1e6,
-    .misfit = misfit,
 };

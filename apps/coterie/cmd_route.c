@@ -125,6 +125,8 @@ static int print_as_json(const cot_route_result *r)
     return CLI_OK;
 }
 
+enum { INPUT_LIMIT = 64 << 20 };  /* a million tokens of eight experts */
+
 static int run_route(const cli_args *args)
 {
     if (!cli_given(args, "router"))
@@ -138,9 +140,10 @@ static int run_route(const cli_args *args)
     for (size_t i = 0; i < count; i++) rules[i] = cli_text_at(args, "balance", i);
     const cot_route_spec spec = {.router = cli_text(args, "router"), .balance = rules, .balance_count = count,
                                  .capacity = cli_text(args, "capacity"),
-                                 .gradient = cli_flag(args, "gradient"), .seed = (uint64_t)cli_int(args, "seed")};
+                                 .gradient = cli_flag(args, "gradient"), .seed = (uint64_t)cli_int(args, "seed"),
+                                 .name = input_name(cli_positional(args, 0))};
     cot_route_result *result = NULL;
-    int code = read_input(cli_positional(args, 0), &input, &length);
+    int code = read_input(cli_positional(args, 0), INPUT_LIMIT, &input, &length);
     if (code == CLI_OK && cot_route(&spec, input, length, &result) != COT_OK) code = cli_failed();
     if (code == CLI_OK)
         code = cli_flag(args, "json") || !terminal_is(stdout) ? print_as_json(result) : print_text(result);

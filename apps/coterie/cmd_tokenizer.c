@@ -95,7 +95,7 @@ static int run_train(const cli_args *args)
 /* The text of the arguments from `first` on, joined by spaces, or standard input. The caller frees it. */
 static int text_argument(const cli_args *args, size_t first, char **text, size_t *length)
 {
-    if (cli_positionals(args) <= first) return read_input(NULL, text, length);
+    if (cli_positionals(args) <= first) return read_input(NULL, SIZE_MAX / 4, text, length);
     size_t room = 1;
     for (size_t i = first; i < cli_positionals(args); i++) room += strlen(cli_positional(args, i)) + 1;
     *text = malloc(room);

@@ -21,6 +21,7 @@ typedef struct {
     const char        *capacity;       /**< "{capacity_factor: 1.25}"; NULL = dropless */
     bool               gradient;       /**< of the sum of the losses? */
     uint64_t           seed;           /**< of draws that the input does not give */
+    const char        *name;           /**< stands in front of messages about the input, e.g. its file's; NULL = nothing does */
 } cot_route_spec;
 
 /** What came out. T tokens, E experts, A assignments in token order, then by choice. */

@@ -6,6 +6,14 @@
 
 static _Thread_local char message[1024];
 
+/* Messages quote files: no newline, no terminal codes, neither those below the space nor U+0080 to U+009F. */
+static void mask_controls(char *line)
+{
+    for (unsigned char *c = (unsigned char *)line; *c; c++)
+        if (*c < 0x20 || *c == 0x7f) *c = '?';
+        else if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) c[0] = c[1] = '?';
+}
+
 cot_status cot_fail(cot_status status, const char *format, ...)
 {
     char line[sizeof message];  /* the arguments may include the previous message */
@@ -13,8 +21,7 @@ cot_status cot_fail(cot_status status, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
-    for (char *c = line; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';  /* quoted from files: no newline, no terminal codes */
+    mask_controls(line);
     snprintf(message, sizeof message, "%s", line);
     return status;
 }

@@ -77,7 +77,7 @@ static cot_status read_text(void *context, const char **text, size_t *length)
     return cot_texts_read(r->texts, text, length);
 }
 
-static cot_status train(const cot_config *data, int64_t vocab_size, const char *folder, cot_data_progress progress, void *context, cot_tokenizer **out)
+static cot_status train(const cot_config *data, int64_t vocab_size, cot_data_progress progress, void *context, cot_tokenizer **out)
 {
     reading r = {.progress = progress, .context = context};
     const cot_tokenizer_options o = {.vocab_size = (int32_t)vocab_size};
@@ -88,30 +88,36 @@ static cot_status train(const cot_config *data, int64_t vocab_size, const char *
     cot_texts_close(r.texts);
     const char *path = cot_config_text(cot_config_get(data, "path"));
     if (status == COT_INVALID && total == 0) return cot_fail(COT_INVALID, "%s: the corpus is empty, expected text to train on", path ? path : "data.path");
-    if (status != COT_OK) return status;
-    if (cot_folder_make(folder) != COT_OK || cot_tokenizer_save(*out, folder, 0) != COT_OK) return COT_OK;  /* no cache: trained again next time */
-    return COT_OK;
-}
-
-static cot_status bpe(const cot_config *data, const cot_data_options *o, int64_t vocab_size, cot_data_progress progress, void *context, cot_tokenizer **out)
-{
-    char *folder = NULL;
-    COT_TRY(cached_folder(o, vocab_size, &folder));
-    cot_status status = cot_folder_exists(folder) ? cot_tokenizer_load(folder, out) : COT_IO;
-    if (status != COT_OK) status = train(data, vocab_size, folder, progress, context, out);
-    cot_free(folder);
     return status;
 }
 
-cot_status cot_recipe_tokenizer(const cot_config *data, cot_data_progress progress, void *context, cot_tokenizer **out)
+void cot_recipe_tokenizer_keep(const cot_tokenizer *tokenizer, char *folder)
+{
+    if (folder && cot_folder_make(folder) == COT_OK) (void)cot_tokenizer_save(tokenizer, folder, 0);
+    cot_free(folder);
+}
+
+static cot_status bpe(const cot_config *data, const cot_data_options *o, int64_t vocab_size, cot_data_progress progress, void *context, cot_tokenizer **out, char **keep)
+{
+    char *folder = NULL;
+    COT_TRY(cached_folder(o, vocab_size, &folder));
+    const bool kept = cot_folder_exists(folder) && cot_tokenizer_load(folder, out) == COT_OK;
+    const cot_status status = kept ? COT_OK : train(data, vocab_size, progress, context, out);
+    if (!kept && status == COT_OK) *keep = folder;
+    else cot_free(folder);
+    return status;
+}
+
+cot_status cot_recipe_tokenizer(const cot_config *data, cot_data_progress progress, void *context, cot_tokenizer **out, char **keep)
 {
     cot_data_options o;
     settings s = {0};
     *out = NULL;
+    *keep = NULL;
     COT_TRY(cot_data_options_read(data, &o));
     cot_status status = o.random ? COT_OK : read_settings(o.tokenizer, &s);
     if (status == COT_OK && !o.random)
-        status = s.path && *s.path ? cot_tokenizer_load(s.path, out) : bpe(data, &o, s.vocab_size, progress, context, out);
+        status = s.path && *s.path ? cot_tokenizer_load(s.path, out) : bpe(data, &o, s.vocab_size, progress, context, out, keep);
     cot_options_release(cot_tokenizer_section_options, &s);
     cot_data_options_release(&o);
     return status;

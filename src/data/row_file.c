@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "data/hash.h"
+#include "formats/json.h"
 
 enum { MAX_ROW = 64 << 20 };
 
@@ -64,6 +65,9 @@ static cot_status parse(cot_row_file *file, const cot_stream *stream, size_t len
     COT_TRY(cot_repair_text(file->repair, stream, file->line, &row, &length));
     json_decref(file->row);
     json_error_t error;
+    file->row = NULL;
+    const char *excess = cot_json_excess(row, length);
+    if (excess) return cot_fail(COT_FORMAT, "%s:%" PRIu64 ": %s", stream->path, file->line, excess);
     file->row = json_loadb(row, length, JSON_ALLOW_NUL, &error);
     if (!file->row)
         return cot_fail(COT_FORMAT, "%s:%" PRIu64 ": not a JSON object: %s (column %d)", stream->path, file->line,

@@ -18,6 +18,7 @@
 typedef struct {
     const cot_cache_key   *key;
     char                  *path;  /* the temporary name */
+    size_t                 made;  /* length of the first folder of it that was not there before; 0: all were */
     FILE                  *file;
     cot_hash               hash;
     cot_cache_header       header;
@@ -197,22 +198,35 @@ static cot_status fill_file(cache_writer *writer)
     return ok ? COT_OK : cot_fail(COT_IO, "%s: cannot write: %s", writer->path, strerror(errno));
 }
 
-/* Makes the folders of a path. */
-static cot_status make_folders(const char *path)
+/* Makes the folders of a path and remembers the first that was not there. */
+static cot_status make_folders(cache_writer *writer, const char *path)
 {
     char folder[4096];
     for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
-        if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        const bool made = mkdir(folder, 0777) == 0;
+        if (made && !writer->made) writer->made = strlen(folder);
+        if (!made && errno != EEXIST)
             return cot_fail(COT_IO, "%s: cannot make the cache folder: %s; data.cache_dir names another", folder,
                             strerror(errno));
     }
     return COT_OK;
 }
 
+/* Those that were made and that nobody else has put anything in. */
+static void remove_folders(const cache_writer *writer, const char *path)
+{
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%s", path);
+    for (char *slash; writer->made && (slash = strrchr(folder, '/')) && (size_t)(slash - folder) >= writer->made;) {
+        *slash = '\0';
+        if (rmdir(folder) != 0) return;
+    }
+}
+
 static cot_status open_temporary(cache_writer *writer, const char *path)
 {
-    COT_TRY(make_folders(path));
+    COT_TRY(make_folders(writer, path));
     const size_t bytes = strlen(path) + 8;
     writer->path = cot_malloc(bytes);
     if (!writer->path) return cot_fail(COT_OUT_OF_MEMORY, "no memory for the path of the cache");
@@ -244,6 +258,7 @@ cot_status cot_token_cache_write(const char *path, const cot_cache_key *key, cot
     cot_status   status = open_temporary(&writer, path);
     if (status == COT_OK) status = fill_file(&writer);
     status = close_temporary(&writer, path, status);
+    if (status != COT_OK) remove_folders(&writer, path);
     cot_tokenizer_encoder_destroy(writer.encoder);
     for (int s = 0; s < COT_SPLITS; s++) cot_free(writer.documents[s]);
     cot_free(writer.path);

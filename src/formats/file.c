@@ -313,6 +313,11 @@ void cot_file_unlock(const char *path, int lock)
 
 /* ---- reading ---- */
 
+static cot_status too_long(const char *path, size_t limit)
+{
+    return cot_fail(COT_FORMAT, "'%s': longer than %zu bytes; expected a smaller file", path, limit);
+}
+
 /* Reads until the end into a block that grows; *block holds `*size` bytes at first and has one byte to spare at the
  * end. */
 static cot_status read_to_end(int file, const char *path, size_t limit, char **block, size_t *size, size_t *used)
@@ -330,8 +335,7 @@ static cot_status read_to_end(int file, const char *path, size_t limit, char **b
         if (got < 0) return io_fail("read", path);
         if (got == 0) return COT_OK;
         *used += (size_t)got;
-        if (*used > limit)
-            return cot_fail(COT_FORMAT, "'%s': longer than %zu bytes; expected a smaller file", path, limit);
+        if (*used > limit) return too_long(path, limit);
     }
 }
 
@@ -343,10 +347,12 @@ cot_status cot_file_read(const char *path, size_t limit, char **out, size_t *byt
     if (file < 0) return io_fail("read", path);
     struct stat info;
     size_t size = BUFFER_BYTES;
-    if (fstat(file, &info) == 0 && S_ISREG(info.st_mode) && (uint64_t)info.st_size <= limit)
-        size = (size_t)info.st_size + 2;
-    char *block = cot_malloc(size);
-    cot_status status = block ? read_to_end(file, path, limit, &block, &size, bytes) : no_memory(path);
+    char *block = NULL;
+    const bool sized = fstat(file, &info) == 0 && S_ISREG(info.st_mode);
+    cot_status status = sized && (uint64_t)info.st_size > limit ? too_long(path, limit) : COT_OK;
+    if (sized && status == COT_OK) size = (size_t)info.st_size + 2;
+    if (status == COT_OK) block = cot_malloc(size);
+    if (status == COT_OK) status = block ? read_to_end(file, path, limit, &block, &size, bytes) : no_memory(path);
     close(file);
     if (status != COT_OK) {
         cot_free(block);

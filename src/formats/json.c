@@ -1,5 +1,7 @@
 #include "formats/json.h"
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "base/fail.h"
@@ -13,9 +15,33 @@ void cot_json_error_line(const json_error_t *error, char *line, size_t size)
         if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e) *c = '?';
 }
 
+/* What jansson takes for a map, a list, an entry of a list and one of a map, rounded up; strings take their own length besides. */
+enum { MAP_BYTES = 224, LIST_BYTES = 128, ENTRY_BYTES = 48, PAIR_BYTES = 64, SLACK = 1 << 20, GROWTH = 24, DEEPEST = 2048 };
+
+const char *cot_json_excess(const char *text, size_t bytes)
+{
+    const size_t room = bytes <= SIZE_MAX / GROWTH - SLACK ? GROWTH * bytes + SLACK : SIZE_MAX;
+    size_t taken = 0, depth = 0;
+    bool   quoted = false;
+    for (size_t i = 0; i < bytes; i++) {
+        const char c = text[i];
+        if (c == '"') quoted = !quoted;
+        else if (quoted) i += c == '\\';
+        else if (c == ',' || c == ':') taken += c == ',' ? ENTRY_BYTES : PAIR_BYTES;
+        else if (c == '{' || c == '[') taken += c == '{' ? MAP_BYTES : LIST_BYTES, depth++;
+        else if ((c == '}' || c == ']') && depth > 0) depth--;
+        if (depth > DEEPEST) return "nested deeper than 2048 levels";
+        if (taken > room) return "more than 24 times its size in memory; expected fewer lists and maps";
+    }
+    return NULL;
+}
+
 cot_status cot_json_parse(const char *text, size_t bytes, const char *file, json_t **out)
 {
     json_error_t error;
+    *out = NULL;
+    const char *excess = cot_json_excess(text, bytes);
+    if (excess) return cot_fail(COT_FORMAT, "'%s': %s", file, excess);
     *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
     if (*out) return COT_OK;
     char line[JSON_ERROR_TEXT_LENGTH];

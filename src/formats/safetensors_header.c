@@ -191,6 +191,9 @@ static cot_status read_pair(cursor *c, const unsigned char *data, size_t bytes, 
     COT_TRY(expect(c, ':'));
     const bool is_metadata = strcmp(t.name, "__metadata__") == 0;
     json_t *value;
+    const size_t left = c->bytes - c->at;
+    const char *excess = is_metadata ? cot_json_excess(c->text + c->at, left < METADATA_LIMIT ? left : METADATA_LIMIT) : NULL;
+    if (excess) return cot_fail(COT_FORMAT, "'%s': header, byte %zu: __metadata__: %s", c->file, c->at, excess);
     COT_TRY(next_value(c, is_metadata ? METADATA_LIMIT : ENTRY_LIMIT, &value));
     cot_status status = is_metadata ? check_metadata(c->file, value) : read_entry(c->file, value, data, bytes, &t);
     json_decref(value);

@@ -8,6 +8,7 @@
 
 #include "base/fail.h"
 #include "base/options.h"
+#include "formats/json.h"
 
 static cot_status no_memory(void) { return cot_fail(COT_OUT_OF_MEMORY, "no memory for the router lab"); }
 
@@ -262,9 +263,10 @@ static cot_status read_case(json_t *root, cot_arena *arena, cot_route_case *c)
     return find_places(arena, c->position != NULL, c);
 }
 
-cot_status cot_route_case_read(const char *json, size_t length, cot_arena *arena, cot_route_case *out)
+static cot_status parse_case(const char *json, size_t length, cot_arena *arena, cot_route_case *out)
 {
-    *out = (cot_route_case){0};
+    const char *excess = cot_json_excess(json, length);
+    if (excess) return cot_fail(COT_FORMAT, "%s", excess);
     char *text = length <= SIZE_MAX / 4 ? cot_malloc(2 * length + 16) : NULL;
     if (!text) return no_memory();
     json_error_t error;
@@ -274,6 +276,13 @@ cot_status cot_route_case_read(const char *json, size_t length, cot_arena *arena
     const cot_status status = read_case(root, arena, out);
     json_decref(root);
     return status;
+}
+
+cot_status cot_route_case_read(const char *json, size_t length, const char *name, cot_arena *arena, cot_route_case *out)
+{
+    *out = (cot_route_case){0};
+    const cot_status status = parse_case(json, length, arena, out);
+    return status == COT_OK || !name ? status : cot_fail(status, "%s: %s", name, cot_last_error());
 }
 
 /* ---- writing ---- */

@@ -23,6 +23,7 @@ typedef struct {
     bool     training;
 } cot_route_case;
 
-cot_status cot_route_case_read(const char *json, size_t length, cot_arena *arena, cot_route_case *out);
+/* `name` (NULL: none) stands in front of messages. */
+cot_status cot_route_case_read(const char *json, size_t length, const char *name, cot_arena *arena, cot_route_case *out);
 
 #endif

@@ -272,7 +272,7 @@ static cot_status route(lab *l, const cot_route_spec *spec, const char *json, si
 {
     cot_route_result *r = take(l, 1, sizeof *r);
     if (!r) return no_memory();
-    COT_TRY(cot_route_case_read(json, length, l->arena, &l->given));
+    COT_TRY(cot_route_case_read(json, length, spec->name, l->arena, &l->given));
     COT_TRY(make_router(l, spec->router));
     COT_TRY(make_rules(l, spec));
     COT_TRY(make_capacity(l, spec->capacity));

@@ -114,9 +114,13 @@ static cot_status take_data(cot_plan *plan, cot_prepare_progress progress, void 
 {
     const cot_config *data = cot_config_get(plan->recipe, "data");
     telling t = {progress, context, "tokenizer"};
-    COT_TRY(cot_recipe_tokenizer(data, tell, &t, &plan->tokenizer));
+    char *keep;
+    COT_TRY(cot_recipe_tokenizer(data, tell, &t, &plan->tokenizer, &keep));
     t.what = "corpus";
-    COT_TRY(cot_corpus_create(data, plan->tokenizer, tell, &t, &plan->corpus));
+    const cot_status status = cot_corpus_create(data, plan->tokenizer, tell, &t, &plan->corpus);
+    if (status == COT_OK) cot_recipe_tokenizer_keep(plan->tokenizer, keep);
+    else cot_free(keep);
+    if (status != COT_OK) return status;
     plan->context = cot_corpus_context(plan->corpus);
     const double per_step = (double)(plan->train.batch * plan->context);
     COT_TRY(check_length(plan));

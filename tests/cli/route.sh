@@ -31,7 +31,7 @@ grep -qF '"gradient": {"logits": [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]}}' "$work/ou
 
 # Errors: one line that says what and where, nothing on stdout.
 expect 1 '{"logits": [[1, NaN]]}' --router '{kind: top_k}'
-err_is 'coterie: logits[0][1] is NaN, expected a finite number (or "-inf" to mask the expert)'
+err_is 'coterie: standard input: logits[0][1] is NaN, expected a finite number (or "-inf" to mask the expert)'
 [ ! -s "$work/out" ] || fail "stdout is not empty"
 expect 1 "$two" --router '{kind: top_k, top_k: 4}'
 err_is "coterie: router:1: top_k asks router 'top_k' for 4 experts per token, expected at most num_experts = 3"

@@ -177,7 +177,7 @@ static void what_is_no_json_is_refused(void **state)
     enum { DEEP = 100000 };
     char *deep = malloc(DEEP);
     memset(deep, '[', DEEP);
-    check_refused(deep, DEEP, "depth");
+    check_refused(deep, DEEP, "nested deeper");
     free(deep);
     check_refused("", 0, "not JSON");
     check_refused("[]", 2, "a list, expected a tokenizer.json");

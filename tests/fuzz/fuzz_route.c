@@ -11,10 +11,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0) return 0;
     const cot_route_spec spec = {.router = routers[data[0] % 3], .balance = rules, .balance_count = 3,
-                                 .capacity = capacities[data[0] / 3 % 3], .gradient = true, .seed = 1};
+                                 .capacity = capacities[data[0] / 3 % 3], .gradient = true, .seed = 1, .name = "fuzz.json"};
     cot_route_result *result;
     char *text;
-    if (!fuzz_accepted(cot_route(&spec, (const char *)data + 1, size - 1, &result), "")) return 0;
+    if (!fuzz_accepted(cot_route(&spec, (const char *)data + 1, size - 1, &result), "fuzz.json")) return 0;
     FUZZ_CHECK(cot_route_to_json(result, &text) == COT_OK);
     free(text);
     cot_route_result_destroy(result);

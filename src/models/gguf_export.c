@@ -1,8 +1,9 @@
 /* Models as GGUF files of architecture `llama`, which llama.cpp runs.
  *
  * Its rotary positions turn neighbours (2j, 2j + 1) of a head where ours turn (j, j + d/2): rows of q and k change
- * places within each head, the same way in both, so that scores stay. Its experts lie in one tensor for each of gate,
- * up and down. */
+ * places within each head, the same way in both, so that scores stay. Scaled rotary positions are written as what they
+ * come to, a divisor of each pair's frequency and a factor of the cosines and sines. Its experts lie in one tensor for
+ * each of gate, up and down. */
 #include <coterie/export.h>
 
 #include <stdio.h>
@@ -13,7 +14,7 @@
 #include "models/gguf_export.h"
 #include "models/model.h"
 
-enum { ROWS = 256 /* handed over at once */, NAME = 64, QUANTIZATION_VERSION = 2 };
+enum { ROWS = 256 /* handed over at once */, NAME = 64, QUANTIZATION_VERSION = 2, MOST_PAIRS = 512 /* of a head */ };
 
 /* ---- tensors ---- */
 
@@ -60,13 +61,13 @@ typedef struct {
 static source make_source(const cot_param *param, const cot_model_card *card, cot_part part)
 {
     const cot_param_spec *spec = &param->spec;
-    const int     stacked = spec->rank == 3;
-    const int64_t rows = spec->shape[stacked];
-    const int64_t q = card->num_heads * card->head_dim, kv = card->num_kv_heads * card->head_dim;
+    const int             stacked = spec->rank == 3;
+    const int64_t         rows = spec->shape[stacked];
+    const int64_t         q = card->num_heads * card->head_dim, kv = card->num_kv_heads * card->head_dim;
     const struct {
         int64_t from, count;
-    } cut[] = {[COT_PART_WHOLE] = {0, rows},  [COT_PART_Q] = {0, q},           [COT_PART_K] = {q, kv},
-               [COT_PART_V] = {q + kv, kv},   [COT_PART_GATE] = {0, rows / 2}, [COT_PART_UP] = {rows / 2, rows / 2}};
+    } cut[] = {[COT_PART_WHOLE] = {0, rows}, [COT_PART_Q] = {0, q},           [COT_PART_K] = {q, kv},
+               [COT_PART_V] = {q + kv, kv},  [COT_PART_GATE] = {0, rows / 2}, [COT_PART_UP] = {rows / 2, rows / 2}};
     return (source){.data = param->value.data,
                     .blocks = stacked ? spec->shape[0] : 1,
                     .block_rows = rows,
@@ -103,7 +104,8 @@ typedef struct {
     const cot_export_options *options;
     cot_model_card            card;
     cot_gguf                 *file;
-    uint64_t                  done, total; /* bytes of data */
+    float                     divisors[MOST_PAIRS]; /* of the rotary frequencies */
+    uint64_t                  done, total;          /* bytes of data */
 } export;
 
 typedef cot_status (*visitor)(export *e, const source *s, const char *name, cot_gguf_type type);
@@ -111,6 +113,10 @@ typedef cot_status (*visitor)(export *e, const source *s, const char *name, cot_
 /* Every tensor of the file, in its order. */
 static cot_status each_tensor(export *e, visitor visit)
 {
+    const int64_t pairs = e->card.head_dim / 2;
+    const source  divisors = {
+         .data = e->divisors, .blocks = 1, .block_rows = pairs, .count = pairs, .columns = 1, .vector = true};
+    if (e->card.rope.rope_type != COT_ROPE_DEFAULT) COT_TRY(visit(e, &divisors, "rope_freqs.weight", COT_GGUF_F32));
     for (size_t p = 0; p < cot_params_count(e->model->params); p++) {
         const cot_param *param = cot_params_at(e->model->params, p);
         bool             known = false;
@@ -126,6 +132,18 @@ static cot_status each_tensor(export *e, visitor visit)
         if (!known) return cot_fail(COT_INVALID, "GGUF has no counterpart for the parameter '%s'", param->name);
     }
     return COT_OK;
+}
+
+/* What scaling divides the rotary frequencies by; the factor of cosines and sines. */
+static double rope_divisors(export *e)
+{
+    const cot_model_card *c = &e->card;
+    double                plain[MOST_PAIRS], scaled[MOST_PAIRS];
+    cot_rope_frequencies(&(cot_rope_scaling){.rope_type = COT_ROPE_DEFAULT}, c->rope_theta, (int32_t)c->head_dim, 0,
+                         plain);
+    const double factor = cot_rope_frequencies(&c->rope, c->rope_theta, (int32_t)c->head_dim, 0, scaled);
+    for (int64_t j = 0; j < c->head_dim / 2; j++) e->divisors[j] = (float)(plain[j] / scaled[j]);
+    return factor;
 }
 
 static cot_status declare(export *e, const source *s, const char *name, cot_gguf_type type)
@@ -203,18 +221,24 @@ static void put_settings(export *e)
     cot_gguf_f32(f, "llama.attention.layer_norm_rms_epsilon", (float)c->rms_norm_eps);
     cot_gguf_u32(f, "llama.rope.dimension_count", (uint32_t)c->head_dim);
     cot_gguf_f32(f, "llama.rope.freq_base", (float)c->rope_theta);
+    if (c->rope.rope_type != COT_ROPE_DEFAULT)
+        cot_gguf_f32(f, "llama.rope.scaling.attn_factor", (float)rope_divisors(e));
     if (c->num_experts == 0) return;
     cot_gguf_u32(f, "llama.expert_count", (uint32_t)c->num_experts);
     cot_gguf_u32(f, "llama.expert_used_count", (uint32_t)c->top_k);
 }
 
-/* Does GGUF's `llama` have a place for the model? A window that nothing reaches beyond is none. */
+/* Why GGUF's `llama` has no place for the model; false when it has. A window that nothing reaches beyond is none. */
 static bool is_misfit(const cot_model_card *card, char *reason, size_t size)
 {
+    const uint32_t may = COT_TRAIT_EXPERTS | COT_TRAIT_UNIT_GATES | COT_TRAIT_QKV_BIAS | COT_TRAIT_OUTPUT_BIAS |
+                         COT_TRAIT_ALL_BIASES | COT_TRAIT_FFN_BIAS | COT_TRAIT_HEAD_DIM | COT_TRAIT_SCALED_ROPE;
     cot_model_card c = *card;
     if (c.sliding_window >= c.max_position) c.sliding_window = 0;
-    return cot_traits_misfit(0, COT_TRAIT_EXPERTS | COT_TRAIT_UNIT_GATES | COT_TRAIT_QKV_BIAS | COT_TRAIT_HEAD_DIM, &c,
-                             reason, size);
+    if (cot_traits_misfit(0, may, &c, reason, size)) return true;
+    if (c.rope.rope_type != COT_ROPE_DYNAMIC) return false;
+    snprintf(reason, size, "it has rotary frequencies that change with the length");
+    return true;
 }
 
 static cot_status write_file(export *e, const char *path)

@@ -101,6 +101,10 @@ def expected(folder, config):
         parts = [tensors.pop("model." + ours.format(e)) for e in range(experts)]
         out[theirs] = [experts, *parts[0][0]], sum((numbers for _, numbers in parts), [])
 
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    if rope.get("rope_type", "default") != "default":
+        assert rope["rope_type"] == "linear", "this test knows no other"
+        out["rope_freqs.weight"] = [head_dim // 2], [rope["factor"]] * (head_dim // 2)
     move("token_embd.weight", "embed_tokens.weight")
     move("output_norm.weight", "norm.weight")
     if not config["tie_word_embeddings"]:
@@ -202,6 +206,7 @@ def main():
         "llama.attention.layer_norm_rms_epsilon": f32(config["rms_norm_eps"]),
         "llama.rope.dimension_count": config["head_dim"],
         "llama.rope.freq_base": f32(config["rope_theta"] if "rope_theta" in config else config["rope_parameters"]["rope_theta"]),
+        "llama.rope.scaling.attn_factor": 1 if "rope_freqs.weight" in wanted else None,
         "llama.expert_count": config["num_local_experts"] if sparse else None,
         "llama.expert_used_count": config["num_experts_per_tok"] if sparse else None,
     }.items():

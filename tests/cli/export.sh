@@ -17,6 +17,9 @@ for model in dense sparse; do
         check file.gguf $model $type
     done
 done
+expect 0 train tiny.yaml -q --out longer --set "$dense" --set train.steps=1 --set 'model.mixer.rope_scaling={rope_type: linear, factor: 3}'
+expect 0 export longer --type f32 -o file.gguf
+check file.gguf longer f32
 expect 0 export sparse -q
 [ ! -s out ] || fail "--quiet speaks"
 check sparse/model-f16.gguf sparse f16
@@ -34,6 +37,8 @@ expect 0 train tiny.yaml -q --out plain --set 'model.layers.0.at="::"' --set mod
 refuses "no counterpart in GGUF: it has gates that are probabilities as they are" export plain -o file.gguf
 expect 0 train tiny.yaml -q --out window --set "$dense" --set model.mixer.sliding_window=4 --set train.steps=1
 refuses "no counterpart in GGUF: it has a sliding window in every layer" export window -o file.gguf
+expect 0 train tiny.yaml -q --out dynamic --set "$dense" --set 'model.mixer.rope_scaling={rope_type: dynamic, factor: 3}' --set train.steps=1
+refuses "no counterpart in GGUF: it has rotary frequencies that change with the length" export dynamic -o file.gguf
 mkdir bare && cp dense/config.json dense/model.safetensors bare/
 refuses "has no tokenizer" export bare -o file.gguf
 refuses "'absent': no such folder" export absent -o file.gguf

@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from peers_table import record
+
 VOCAB, CONTEXT, ROWS = 97, 24, 12
 LR, BETAS, EPS, DECAY = 3e-3, (0.9, 0.95), 1e-8, 0.1
 
@@ -97,6 +99,7 @@ def compare(name, text, dump, coterie, folder):
                 worst = max(worst, ((mine - gradient.double()).abs().max() / gradient.abs().max().clamp_min(1e-12)).item())
                 seen.add(published)
         assert seen == set(ours), seen ^ set(ours)
+        record("transformers", f"gradients of whole models, {kind}, relative to the largest of a tensor", worst, gradient_limit)
         check(f"{kind} gradients of all {len(seen)} tensors, worst relative to the largest of its tensor", worst, gradient_limit)
         groups = [{"params": [p for n, p in model.named_parameters() if "norm" not in n], "weight_decay": DECAY},
                   {"params": [p for n, p in model.named_parameters() if "norm" in n], "weight_decay": 0.0}]
@@ -107,6 +110,7 @@ def compare(name, text, dump, coterie, folder):
             loss.backward()
             optimizer.step()
             worst = max(worst, abs(loss.item() - said["curve"][step]))
+        record("transformers", f"loss of ten AdamW steps, {kind}", worst, curve_limit, "nats")
         check(f"{kind} loss of ten AdamW steps ({said['curve'][0]:.4f} to {said['curve'][-1]:.4f}), worst difference", worst, curve_limit)
     logits = folder / "logits.safetensors"
     tokens = folder / "tokens.json"
@@ -114,7 +118,9 @@ def compare(name, text, dump, coterie, folder):
     subprocess.run([coterie, "eval", folder / "f32" / "start", "--tokens", tokens, "--logits", logits], check=True)
     with torch.no_grad():
         theirs = AutoModelForCausalLM.from_pretrained(folder / "f32" / "start", dtype=torch.float32, experts_implementation="eager")(input_ids=ids[:1]).logits[0]
-    check("logits of `coterie eval --tokens`", (load_file(logits)["logits"] - theirs).abs().max().item(), 1e-4)
+    difference = (load_file(logits)["logits"] - theirs).abs().max().item()
+    record("transformers", "logits of folders, f32", difference, 1e-4)
+    check("logits of `coterie eval --tokens`", difference, 1e-4)
 
 
 def main():

@@ -29,6 +29,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from peers_table import record
 from torch_model import Model
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -125,6 +126,7 @@ def check_pass(case, p, batch, work, dump, dtype, kernels, tolerance):
     text += f", {worst}"
     text += "" if clear else f"; experts' logits only {gap:.0e} apart, choose another seed"
     text += f"; not expected: {extra}" if extra else ""
+    record("torch", f"gradients and losses of every part, {dtype}, relative to the largest of a tensor", errors[worst], tolerance)
     report(errors[worst] <= tolerance and not extra and clear, text)
 
 
@@ -207,6 +209,7 @@ def check_curve(arguments, work):
         away = (apart / moved).sqrt().item()
         print(f"ten steps, {name}: loss {curve[0, 0]:.4f} to {curve[-1, 0]:.4f}, {clipped} of them clipped, "
               f"{restarts} documents begin")
+        record("torch", "losses of ten training steps, f32", difference, 1e-4, "nats")
         report(difference <= 1e-4, f"losses: largest difference {difference:.1e} of 1e-04")
         report(restarts > 0 and clipped > 0, "the steps see documents that begin, and clipping")
         report(norm <= 1e-3, f"gradient norms: {norm:.1e} of 1e-03")
@@ -229,6 +232,7 @@ def compare_logits(arguments, work, folder, model, what):
         theirs = model(ids[None]).logits[0]
     difference = (ours - theirs).abs().max().item()
     size = theirs.abs().max().item()
+    record("transformers", "logits of folders, f32", difference, 1e-4)
     report(difference <= 1e-4, f"{what}: logits of size {size:.1f}, largest difference {difference:.1e} of 1e-04")
 
 
@@ -246,6 +250,7 @@ def check_run_folder(arguments, work, name, expected, plan):
         ours = json.loads(run(arguments.coterie, "tokenizer", "encode", folder, "--json", text=text))
         theirs = tokenizer(text)["input_ids"]
         same = ours == theirs and tokenizer.decode(ours) == text
+        record("transformers", "token ids of a run's tokenizer: texts that differ", 0 if same else 1, 0)
         report(same, f"{name}: {len(ours):2d} token ids of {text[:20]!r} and back")
 
 

@@ -44,7 +44,7 @@ typedef struct {
 } layer_entry;
 
 const cot_option cot_layer_entry_options[] = {
-    COT_OPTION_STRING(layer_entry, at, "", "which layers: a number or a slice such as 1::2, -2: or 0:4; negative ones count from the end"),
+    COT_OPTION_STRING(layer_entry, at, NULL, "which layers: a number or a slice such as 1::2, -2: or 0:4; negative ones count from the end"),
     COT_OPTION_PART(layer_entry, mixer, "mixers", "what they mix with in place of the model's"),
     COT_OPTION_PART(layer_entry, ffn, "feed_forwards", "what they feed forward through in place of the model's"),
     COT_OPTION_END,
@@ -77,13 +77,12 @@ static bool parse_at(const char *text, int64_t count, int64_t *from, int64_t *to
 static cot_status layer_matches(const cot_config *entry, const char *at, int64_t layer, int64_t count, bool *matches)
 {
     int64_t from = 0, to = 0, step = 1;
-    if (parse_at(at, count, &from, &to, &step) && (from < count || strchr(at, ':'))) {
+    if (at && parse_at(at, count, &from, &to, &step) && (from < count || strchr(at, ':'))) {
         *matches = layer >= from && layer < to && (layer - from) % step == 0;
         return COT_OK;
     }
-    const cot_config *place = cot_config_get(entry, "at");
-    if (!place) return cot_config_fail(entry, "has no 'at', expected a layer or a slice such as 1::2");
-    return cot_config_fail(place, "is '%s', expected a layer from 0 to %lld or a slice such as 1::2", at, (long long)count - 1);
+    if (!at) return cot_config_fail(entry, "has no 'at', expected a layer or a slice such as 1::2");
+    return cot_config_fail(cot_config_get(entry, "at"), "is '%s', expected a layer from 0 to %lld or a slice such as 1::2", at, (long long)count - 1);
 }
 
 static cot_status layer_sections(const lm *s, int64_t layer, const cot_config **mixer, const cot_config **ffn)

@@ -266,6 +266,7 @@ static void impossible_models_are_named(void **state)
         {"{kind: lm, mixer: {kind: attention}, ffn: {kind: dense}, layers: [{at: '1:2:3:4', ffn: {kind: dense}}]}", "at is '1:2:3:4'"},
         {"{kind: lm, mixer: {kind: attention}, ffn: {kind: dense}, layers: [{at: one, ffn: {kind: dense}}]}", "at is 'one'"},
         {"{kind: lm, mixer: {kind: attention}, ffn: {kind: dense}, layers: [{ffn: {kind: dense}}]}", "layers.0 has no 'at'"},
+        {"{kind: lm, mixer: {kind: attention}, ffn: {kind: dense}, layers: [{at: ~, ffn: {kind: dense}}]}", "layers.0 has no 'at'"},
         {"{kind: lm, mixer: {kind: attention}, ffn: {kind: dense}, layers: [{at: 1, fnn: {kind: dense}}]}", "did you mean 'ffn'"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -218,7 +218,7 @@ static void joined_matrices_are_told_apart(void **state)
 static void groups_set_rates_and_freeze(void **state)
 {
     (void)state;
-    fixture f = make("{kind: sgd, lr: 1, momentum: 0, groups: [{match: 'layers.*', lr_scale: 0.5, weight_decay: 0}, {match: norm, frozen: true}]}");
+    fixture f = make("{kind: sgd, lr: 1, momentum: 0, groups: [{match: 'layers.*', lr_scale: 0.5, weight_decay: 0}, {match: norm, frozen: true}, {match: ~, frozen: true}]}");
     step_with_draws(&f, 1, 1, 1);
     for (int i = 0; i < R * C; i++) assert_true(fabs(((double *)f.matrix->value.data)[i] - (draw(1, i) - 0.5 * gradient(1, i))) < 1e-14);
     for (int i = 0; i < C; i++) assert_true(((double *)f.vector->value.data)[i] == draw(2, i));

@@ -59,7 +59,7 @@ static cot_status apply_groups(const cot_config *groups, cot_slots *slots, bool 
     for (size_t i = 0; i < cot_config_size(groups); i++) {
         group g = {0};
         COT_TRY(cot_options_apply(cot_optimizer_group_options, &g, cot_config_at(groups, i)));
-        if (fnmatch(g.match, slots->param->name, 0) == 0) {
+        if (g.match && fnmatch(g.match, slots->param->name, 0) == 0) {
             slots->lr_scale = g.lr_scale;
             if (g.weight_decay >= 0) slots->weight_decay = g.weight_decay;
             *frozen = g.frozen;

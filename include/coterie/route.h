@@ -39,6 +39,7 @@ typedef struct {
     size_t             loss_count;
     const char *const *loss_name;          /**< kind; the second of a kind is "aux.2"; a router's own loss has its kind */
     const double      *loss;               /**< already times its coef */
+    const double      *bias;               /**< [E] after a step, when a rule moves it; else NULL */
     const double *gradient_logits;         /**< [T, columns], or NULL when not asked for */
     const double *gradient_raw_noise_std;  /**< [T, columns], or NULL when there is no noise */
     const double *gradient_primary_logits; /**< [T, primary_columns], or NULL when there are none */
@@ -68,7 +69,8 @@ COT_API void cot_route_result_destroy(cot_route_result *result);
 
 /**
  * A result as one JSON object: "assignments" [{"token", "expert", "gate", "slot"}], "dropped" [{"token", "expert"}],
- * "load", "importance", "losses" {KIND: value}, "capacity" (null = dropless), and with gradients "gradient" {"logits",
+ * "load", "importance", "losses" {KIND: value}, "capacity" (null = dropless), with a rule that moves a bias "bias" (after
+ * the step), and with gradients "gradient" {"logits",
  * "raw_noise_std", "primary_logits"}. Numbers have 17 digits. The caller frees the text with free().
  */
 COT_API cot_status cot_route_to_json(const cot_route_result *result, char **out);

@@ -44,7 +44,7 @@ static cot_tensor *loss(const cot_balance *rule, cot_tape *tape, const cot_routi
     const size_t mark = cot_tape_scratch_mark(tape);
     double *fraction = cot_tape_scratch(tape, (size_t)routing->experts * sizeof *fraction);
     if (!cot_tape_failed(tape)) fractions(s, routing, fraction);
-    cot_tensor *result = cot_fraction_probability(tape, routing->probs, fraction,
+    cot_tensor *result = cot_fraction_probability(tape, cot_routing_shares(routing), fraction,
                                                   s->common.coef * (double)routing->experts);
     cot_tape_scratch_release(tape, mark);
     return result;

@@ -1,4 +1,5 @@
-/* The balance family: what keeps the pool of experts evenly used. A rule reads a routing and returns a loss. */
+/* The balance family: what keeps the pool of experts evenly used. A rule reads a routing and returns a loss, or moves the bias
+ * by which a router chooses. */
 #ifndef COT_BALANCE_BALANCE_H
 #define COT_BALANCE_BALANCE_H
 
@@ -9,13 +10,17 @@
 typedef struct cot_balance cot_balance;
 
 typedef struct cot_balance_ops {
-    cot_member member;      /* its options include COT_BALANCE_OPTIONS(default) */
+    cot_member member;      /* its options include COT_BALANCE_OPTIONS(default), if it has a loss */
     size_t     state_size;  /* of the member's own struct, which starts with a cot_balance_common */
-    /* A real scalar on the tape, already times coef. The routing is as the router left it: capacity does not matter. */
+    /* (optional) A real scalar on the tape, already times coef. The routing is as the router left it: capacity does not
+     * matter. */
     cot_tensor *(*loss)(const cot_balance *rule, cot_tape *tape, const cot_routing *routing);
+    /* (optional) After a step: moves the bias [E] by the assignments [E] that experts received in it. Such a rule needs a
+     * router that takes a bias. */
+    void (*update_bias)(const cot_balance *rule, const int64_t *counts, int64_t experts, double *bias);
 } cot_balance_ops;
 
-/* What every rule's state starts with. */
+/* What the state of every rule with a loss starts with. */
 typedef struct {
     double coef;
 } cot_balance_common;

@@ -52,3 +52,13 @@ void cot_feed_forward_destroy(cot_feed_forward *ffn)
 }
 
 int64_t cot_feed_forward_num_experts(const cot_feed_forward *ffn) { return ffn->ops->num_experts ? ffn->ops->num_experts(ffn) : 0; }
+
+void cot_feed_forward_begin_step(cot_feed_forward *ffn)
+{
+    if (ffn->ops->begin_step) ffn->ops->begin_step(ffn);
+}
+
+void cot_feed_forward_end_step(cot_feed_forward *ffn)
+{
+    if (ffn->ops->end_step) ffn->ops->end_step(ffn);
+}

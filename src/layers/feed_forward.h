@@ -26,6 +26,7 @@ typedef struct {
     const int32_t *targets; /* [T] the id that follows, -1 = not scored; or NULL */
     const int32_t *source;  /* [T] source of the corpus, -1 = padding; or NULL */
     int64_t        tokens;
+    bool           tally;     /* a training pass, run for the first time: what buffers follow is counted */
     int64_t        row;       /* tokens in a row of the batch; 0 = one sequence */
     int64_t        position;  /* (generation) tokens of the sequence before this pass ... */
     int32_t        previous;  /* ... and the last of them */
@@ -45,6 +46,9 @@ typedef struct cot_feed_forward_ops {
     int64_t    (*num_experts)(const cot_feed_forward *ffn);  /* (optional) of a sparse member */
     void       (*describe)(const cot_feed_forward *ffn, cot_model_card *card);  /* as a mixer's */
     void       (*text)(const cot_feed_forward *ffn, char *text, size_t size);  /* in words, e.g. "16 experts of 512, 2 per token (top_k router)" */
+    /* (optional) Around a training step: forgets what passes tallied; moves buffers by what they tallied since. */
+    void       (*begin_step)(cot_feed_forward *ffn);
+    void       (*end_step)(cot_feed_forward *ffn);
     void       (*teardown)(cot_feed_forward *ffn);  /* (optional) */
 } cot_feed_forward_ops;
 
@@ -61,6 +65,8 @@ extern const cot_option cot_shared_expert_options[];  /* what a sparse member's 
 cot_status cot_feed_forward_create(const cot_config *spec, const cot_build *build, cot_feed_forward **out);
 void       cot_feed_forward_destroy(cot_feed_forward *ffn);  /* accepts NULL */
 
+void       cot_feed_forward_begin_step(cot_feed_forward *ffn);
+void       cot_feed_forward_end_step(cot_feed_forward *ffn);
 int64_t    cot_feed_forward_num_experts(const cot_feed_forward *ffn);  /* 0 for members without a pool */
 
 /* SwiGLU as a part of others: residual + W_down (silu(W_gate x) * (W_up x)), or without residual when it is NULL (then [T, D] real). */

@@ -14,6 +14,7 @@
 #include "ops/linear.h"
 #include "ops/residual.h"
 #include "ops/router_linear.h"
+#include "ops/values.h"
 #include "routers/router.h"
 #include "routing/capacity.h"
 
@@ -35,6 +36,9 @@ typedef struct {
     bool            has_shared;
     shared_options  shared;
     cot_param      *shared_gate_up, *shared_down, *shared_gate;
+    cot_param      *bias;        /* [E] buffer; NULL unless a rule moves it */
+    int64_t        *tally;       /* [E] assignments of the step so far, with a bias ... */
+    double         *moved;       /* ... and room for moving it */
 } sparse;
 
 #define PART(key, holds, help_) \
@@ -83,6 +87,28 @@ static cot_status setup_shared(sparse *s, const cot_build *build)
     return s->shared.gate ? cot_build_weight(build, "shared.gate.weight", 0, 1, build->hidden_size, &s->shared_gate) : COT_OK;
 }
 
+static bool moves_bias(const sparse *s)
+{
+    for (int i = 0; i < s->rule_count; i++)
+        if (s->rules[i]->ops->update_bias) return true;
+    return false;
+}
+
+static cot_status setup_bias(sparse *s, const cot_build *build)
+{
+    const int64_t experts = s->router->num_experts;
+    if (!moves_bias(s)) return COT_OK;
+    if (!cot_router_is(s->router, COT_ROUTER_TAKES_BIAS))
+        return cot_config_fail(s->balance_spec, "moves a bias, which router '%s' does not take: expected top_k, switch or deepseek",
+                               s->router->ops->member.name);
+    s->tally = cot_calloc((size_t)experts * sizeof *s->tally);
+    s->moved = cot_calloc((size_t)experts * sizeof *s->moved);
+    if (!s->tally || !s->moved) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a router's bias");
+    COT_TRY(cot_build_vector(build, "router.bias", experts, COT_INIT_ZERO, &s->bias));
+    s->bias->spec.update = COT_UPDATE_BUFFER;
+    return COT_OK;
+}
+
 /* Parts that contradict each other. */
 static cot_status check_parts(const sparse *s)
 {
@@ -106,6 +132,7 @@ static cot_status setup(cot_feed_forward *ffn, const cot_build *build)
     snprintf(prefix, sizeof prefix, "%s.router", build->prefix);
     COT_TRY(cot_router_create(s->router_spec, s->experts->ops->count(s->experts), &inner, &s->router));
     COT_TRY(setup_rules(s));
+    COT_TRY(setup_bias(s, build));
     s->limited = s->capacity_spec != NULL;
     if (s->limited) COT_TRY(cot_options_apply(cot_capacity_options, &s->capacity, s->capacity_spec));
     COT_TRY(check_parts(s));
@@ -118,6 +145,8 @@ static void teardown(cot_feed_forward *ffn)
     cot_router_destroy(s->router);
     cot_experts_destroy(s->experts);
     for (int i = 0; i < s->rule_count; i++) cot_balance_destroy(s->rules[i]);
+    cot_free(s->tally);
+    cot_free(s->moved);
 }
 
 static void add_loss(cot_losses *losses, cot_tensor *loss, const char *kind, int32_t layer)
@@ -134,8 +163,45 @@ static void add_losses(const sparse *s, cot_tape *tape, const cot_pass *pass, co
 {
     if (!pass->losses) return;
     for (int i = 0; i < s->rule_count; i++)
-        add_loss(pass->losses, cot_balance_loss(s->rules[i], tape, routing), s->rules[i]->ops->member.name, layer);
+        if (s->rules[i]->ops->loss) add_loss(pass->losses, cot_balance_loss(s->rules[i], tape, routing), s->rules[i]->ops->member.name, layer);
     if (routing->own_loss) add_loss(pass->losses, routing->own_loss, s->router->ops->member.name, layer);
+}
+
+/* ---- the bias that rules move ---- */
+
+/* Its values in double, [E] in the tape's arena. */
+static const double *bias_values(const sparse *s, cot_tape *tape)
+{
+    if (!s->bias) return NULL;
+    const int64_t experts = s->router->num_experts;
+    double *bias = cot_tape_alloc(tape, (size_t)experts * sizeof *bias);
+    for (int64_t e = 0; bias && e < experts; e++) bias[e] = cot_value_at(s->bias->value.data, s->bias->value.dtype, e);
+    return bias;
+}
+
+static void tally(sparse *s, const cot_routing *routing)
+{
+    for (int64_t a = 0; s->tally && a < routing->assignments; a++)
+        s->tally[routing->expert[a]] += routing->slot[a] != COT_SLOT_SKIPPED;
+}
+
+static void begin_step(cot_feed_forward *ffn)
+{
+    sparse *s = ffn->state;
+    if (s->tally) memset(s->tally, 0, (size_t)s->router->num_experts * sizeof *s->tally);
+}
+
+static void end_step(cot_feed_forward *ffn)
+{
+    sparse *s = ffn->state;
+    if (!s->bias) return;
+    const cot_tensor *value = &s->bias->value;
+    for (int64_t e = 0; e < s->router->num_experts; e++) s->moved[e] = cot_value_at(value->data, value->dtype, e);
+    for (int i = 0; i < s->rule_count; i++)
+        if (s->rules[i]->ops->update_bias)
+            s->rules[i]->ops->update_bias(s->rules[i], s->tally, s->router->num_experts, s->moved);
+    for (int64_t e = 0; e < s->router->num_experts; e++) cot_value_set(value->data, value->dtype, e, s->moved[e]);
+    s->bias->version++;
 }
 
 static cot_tensor *add_shared(sparse *s, cot_tape *tape, cot_tensor *x, cot_tensor *residual)
@@ -149,13 +215,15 @@ static cot_tensor *forward(cot_feed_forward *ffn, cot_tape *tape, const cot_pass
 {
     sparse *s = ffn->state;
     const int32_t layer = ffn->build.layer;
-    const cot_route_input in = cot_route_input_make(tape, pass, x);
+    cot_route_input in = cot_route_input_make(tape, pass, x);
     cot_routing *routing = cot_tape_alloc(tape, sizeof *routing);
     if (!routing) return residual;
     cot_tape_kind(tape, COT_TIME_ROUTING);
     memset(routing, 0, sizeof *routing);
+    in.bias = bias_values(s, tape);
     cot_router_run(s->router, tape, &in, routing);
     if (cot_tape_failed(tape)) return residual;
+    if (pass->tally) tally(s, routing);
     add_losses(s, tape, pass, routing, layer);
     cot_capacity_apply(tape, s->limited ? &s->capacity : NULL, (uint32_t)layer, routing);
     cot_routing_expand(routing);
@@ -205,6 +273,7 @@ static void describe(const cot_feed_forward *ffn, cot_model_card *card)
     card->shared_intermediate_size = s->has_shared ? s->shared.intermediate_size : 0;
     card->shared_gate = s->has_shared && s->shared.gate;
     if (strcmp(kind, "top_k") != 0) card->beyond = s->router->ops->member.summary;
+    if (s->bias) card->beyond = "a bias on the choice of experts";
     if (s->limited) card->beyond = "expert capacity";
 }
 
@@ -227,5 +296,7 @@ const cot_feed_forward_ops cot_feed_forward_sparse = {
     .num_experts = num_experts,
     .describe = describe,
     .text = text,
+    .begin_step = begin_step,
+    .end_step = end_step,
     .teardown = teardown,
 };

@@ -89,8 +89,9 @@ static cot_tensor *run(cot_sparse_layer *layer, bool training, const float *x, i
     cot_tensor *zero = cot_tape_matrix(tape, COT_F32, tokens, layer->hidden_size, false);
     if (cot_tape_failed(tape)) return NULL;
     memset(zero->data, 0, (size_t)cot_tensor_count(zero) * sizeof(float));
-    const cot_pass pass = {.tokens = tokens, .losses = training ? layer->losses : NULL, .observe = observe,
-                           .context = layer};
+    const cot_pass pass = {.tokens = tokens, .losses = training ? layer->losses : NULL, .tally = training,
+                           .observe = observe, .context = layer};
+    if (training) cot_feed_forward_begin_step(layer->ffn);
     cot_tensor *y = layer->ffn->ops->forward(layer->ffn, tape, &pass, in, zero);
     if (training) layer->x = in, layer->y = y;
     return y;
@@ -171,6 +172,7 @@ cot_status cot_sparse_layer_backward(cot_sparse_layer *layer, const float *dy, f
     double sum = 0;
     for (int i = 0; i < layer->losses->count; i++) sum += (double)*(const float *)layer->losses->loss[i]->data;
     if (balance_loss) *balance_loss = sum;
+    cot_feed_forward_end_step(layer->ffn);
     return COT_OK;
 }
 

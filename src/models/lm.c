@@ -205,7 +205,7 @@ static void run_segment(cot_tape *tape, void *context, bool again, cot_tensor *i
     cot_pass pass = s->pass;
     if (losses) losses->count = 0;
     pass.losses = losses;
-    if (again) pass.observe = NULL;
+    if (again) pass.observe = NULL, pass.tally = false;
     out[0] = layer_forward(s->model, s->layer, tape, &pass, in, NULL);
     if (losses && losses->count) out[1] = cot_weighted_sum(tape, losses->loss, NULL, losses->count);
 }

@@ -72,6 +72,18 @@ cot_status cot_model_initialise(cot_model *model, uint64_t seed) { return cot_pa
 
 const cot_config *cot_model_section(const cot_model *model) { return model->section; }
 
+void cot_model_begin_step(cot_model *model)
+{
+    for (int64_t i = 0; i < model->num_layers; i++)
+        for (int j = 0; j < model->layers[i].ffn_count; j++) cot_feed_forward_begin_step(model->layers[i].ffn[j]);
+}
+
+void cot_model_end_step(cot_model *model)
+{
+    for (int64_t i = 0; i < model->num_layers; i++)
+        for (int j = 0; j < model->layers[i].ffn_count; j++) cot_feed_forward_end_step(model->layers[i].ffn[j]);
+}
+
 cot_tensor *cot_model_logits(cot_model *model, cot_tape *tape, cot_tensor *hidden)
 {
     return cot_linear_real(tape, hidden, cot_tape_param(tape, model->head));

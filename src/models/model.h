@@ -51,6 +51,10 @@ cot_model_card cot_model_card_of(const cot_model *model, const cot_tokenizer *to
 /* Whose names the files of this model use: "llama", "mixtral" or "coterie". */
 const char *cot_model_published_as(const cot_model *model);
 
+/* Around a training step: clears what its passes tally, and moves buffers (a bias that follows the load, say) by it. */
+void cot_model_begin_step(cot_model *model);
+void cot_model_end_step(cot_model *model);
+
 /* Logits [T, V] real of hidden states [T, D] act. */
 cot_tensor *cot_model_logits(cot_model *model, cot_tape *tape, cot_tensor *hidden);
 

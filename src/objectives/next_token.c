@@ -21,7 +21,8 @@ static cot_tensor *loss(const void *state, cot_tape *tape, cot_model *model, con
     (void)state;
     const cot_batch *batch = in->batch;
     const cot_pass pass = {.ids = batch->ids, .first = batch->first, .targets = batch->targets, .source = batch->source,
-                           .tokens = (int64_t)batch->rows * batch->context, .row = batch->context, .losses = in->losses, .observe = in->observe, .context = in->context};
+                           .tokens = (int64_t)batch->rows * batch->context, .row = batch->context, .losses = in->losses,
+                           .tally = in->losses != NULL, .observe = in->observe, .context = in->context};
     if (in->losses) in->losses->count = 0;
     cot_tensor *hidden = model->ops->hidden(model, tape, &pass, NULL, in->recompute);
     cot_tensor *data_loss = cot_output_loss(tape, hidden, cot_tape_param(tape, model->head), batch->targets, in->token_weight, nll);

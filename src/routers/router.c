@@ -139,26 +139,23 @@ void cot_router_choose(const cot_router *r, cot_tape *tape, cot_tensor *clean, c
     if (!cot_tape_failed(tape)) cot_top_k_rows(tape, ranked, k, out->expert);
 }
 
-/* score + bias, minus infinity where `clean` masks; constant. */
-static cot_tensor *add_bias(cot_tape *tape, const cot_tensor *clean, const cot_tensor *score, const double *bias)
+/* Probability + bias, minus infinity where `clean` masks; constant. */
+static cot_tensor *add_bias(cot_tape *tape, const cot_tensor *clean, const cot_tensor *probs, const double *bias)
 {
     const cot_dtype real = clean->dtype;
     const int64_t rows = cot_tensor_rows(clean), experts = cot_tensor_columns(clean);
     cot_tensor *sum = cot_tape_matrix(tape, real, rows, experts, false);
-    if (cot_tape_failed(tape)) return sum;
-    for (int64_t t = 0; t < rows; t++)
-        for (int64_t e = 0; e < experts; e++) {
-            const int64_t i = t * experts + e;
-            const bool masked = !(cot_value_at(clean->data, real, i) > -INFINITY);
-            cot_value_set(sum->data, real, i, masked ? -INFINITY : cot_value_at(score->data, real, i) + bias[e]);
-        }
+    for (int64_t i = 0; !cot_tape_failed(tape) && i < rows * experts; i++) {
+        const bool masked = !(cot_value_at(clean->data, real, i) > -INFINITY);
+        cot_value_set(sum->data, real, i, masked ? -INFINITY : cot_value_at(probs->data, real, i) + bias[i % experts]);
+    }
     return sum;
 }
 
-void cot_router_choose_biased(const cot_router *r, cot_tape *tape, cot_tensor *clean, const cot_tensor *score,
-                              const double *bias, cot_routing *out)
+void cot_router_choose_with(const cot_router *r, cot_tape *tape, cot_tensor *logits, const double *bias, cot_routing *out)
 {
-    cot_router_check_finite(tape, clean);
-    cot_router_choose(r, tape, clean, add_bias(tape, clean, score, bias), out);
-    out->logits = clean;
+    cot_router_choose(r, tape, logits, logits, out);
+    if (!bias || cot_tape_failed(tape)) return;
+    const cot_tensor *ranked = add_bias(tape, logits, out->probs, bias);
+    if (!cot_tape_failed(tape)) cot_top_k_rows(tape, ranked, r->top_k, out->expert);
 }

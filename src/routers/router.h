@@ -133,8 +133,7 @@ void cot_router_check_finite(cot_tape *tape, const cot_tensor *logits);
  * clean_logits and probs from `clean`. The gate is left to the caller. On failure of the tape the routing is empty. */
 void cot_router_choose(const cot_router *r, cot_tape *tape, cot_tensor *clean, cot_tensor *ranked, cot_routing *out);
 
-/* The same where each choice goes by score + bias: `score` [T, E] (probabilities, say) ranks, masked where `clean` is. */
-void cot_router_choose_biased(const cot_router *r, cot_tape *tape, cot_tensor *clean, const cot_tensor *score,
-                              const double *bias, cot_routing *out);
+/* The same by logits alone; with a bias [E], experts rank by probability + bias. */
+void cot_router_choose_with(const cot_router *r, cot_tape *tape, cot_tensor *logits, const double *bias, cot_routing *out);
 
 #endif

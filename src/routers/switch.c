@@ -37,16 +37,15 @@ static void score(cot_router *r, cot_tape *tape, const cot_route_input *in, cot_
 
 static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, const cot_scores *scores, cot_routing *out)
 {
-    (void)in;
     cot_tensor *logits = cot_router_round(r, tape, scores->logits);
-    cot_router_choose(r, tape, logits, logits, out);
+    cot_router_choose_with(r, tape, logits, in->bias, out);
     out->gate = cot_gate_gather(tape, out->probs, out->expert, 1);
 }
 
 const cot_router_ops cot_router_switch = {
     .member = {"switch", "fedus2021switch", "one expert per token, weighted by its probability", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT |
-              COT_ROUTER_SCORES,
+              COT_ROUTER_SCORES | COT_ROUTER_TAKES_BIAS,
     .state_size = sizeof(switch_state),
     .setup = setup,
     .score = score,

@@ -5,6 +5,8 @@
  *   softmax: all, norm_topk_prob: false    those probabilities as they are (OLMoE, Qwen2-MoE)
  *   softmax: chosen                        a softmax over the chosen logits: the same numbers as the first
  *
+ * With a bias (balance rule loss_free), experts rank by probability + bias.
+ *
  * [jiang2024mixtral], section 2.1; [muennighoff2024olmoe]. */
 #include "ops/gate.h"
 #include "routers/router.h"
@@ -40,10 +42,9 @@ static void score(cot_router *r, cot_tape *tape, const cot_route_input *in, cot_
 
 static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, const cot_scores *scores, cot_routing *out)
 {
-    (void)in;
     const top_k *s = r->state;
     cot_tensor *logits = cot_router_round(r, tape, scores->logits);
-    cot_router_choose(r, tape, logits, logits, out);
+    cot_router_choose_with(r, tape, logits, in->bias, out);
     const bool unit = s->softmax == 1 || s->norm_topk_prob;
     cot_tensor *gate = unit ? cot_gate_softmax(tape, logits, out->expert, r->top_k)
                             : cot_gate_gather(tape, out->probs, out->expert, r->top_k);
@@ -53,7 +54,7 @@ static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, con
 const cot_router_ops cot_router_top_k = {
     .member = {"top_k", "jiang2024mixtral", "the k largest logits, gates from a softmax", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT |
-              COT_ROUTER_SCORES | COT_ROUTER_UNIT_GATES,
+              COT_ROUTER_SCORES | COT_ROUTER_UNIT_GATES | COT_ROUTER_TAKES_BIAS,
     .state_size = sizeof(top_k),
     .setup = setup,
     .score = score,

@@ -44,6 +44,8 @@ typedef struct {
     cot_tensor *logits;       /* [T, E] real; what was ranked (noisy where there is noise); -infinity = masked */
     cot_tensor *clean_logits; /* [T, E] real; before noise (= logits without noise) */
     cot_tensor *probs;        /* [T, E] real; softmax over all experts of the clean logits */
+    /* [T, E] real; each row the router's affinities over their sum, where they are no softmax; NULL = probs */
+    cot_tensor *shares;
     cot_tensor *noise_std;    /* [T, E] real, differentiable; NULL without noise (evaluation) */
     const void *noise;        /* [T, E] real; the standard normal draws used; NULL without noise */
 
@@ -78,6 +80,12 @@ int64_t *cot_routing_first(cot_tape *tape, const cot_routing *routing);
 
 /* From live tokens to all: token numbers become those of the pass. */
 void cot_routing_expand(cot_routing *routing);
+
+/* What balance rules take for the share of each expert in a token, [T, E]. */
+static inline cot_tensor *cot_routing_shares(const cot_routing *routing)
+{
+    return routing->shares ? routing->shares : routing->probs;
+}
 
 /* Groups by expert: fills kept, offset, order, row_token, row_of (stable counting sort). */
 void cot_routing_group(cot_tape *tape, cot_routing *routing);

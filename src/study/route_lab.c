@@ -26,7 +26,8 @@ typedef struct {
     cot_tape       *tape;
     cot_tensor     *logits, *raw_noise_std, *primary, **losses;
     cot_tensor     *gate;        /* before capacity */
-    size_t          loss_count;  /* rules, and the router's own */
+    const cot_member **loss_member;  /* the rule, or the router itself */
+    size_t          loss_count;
     cot_routing     routing;
 } lab;
 
@@ -73,7 +74,8 @@ static cot_status make_rules(lab *l, const cot_route_spec *spec)
 {
     l->rules = take(l, spec->balance_count, sizeof *l->rules);
     l->losses = take(l, spec->balance_count + 1, sizeof *l->losses);
-    if (!l->rules || !l->losses) return no_memory();
+    l->loss_member = take(l, spec->balance_count + 1, sizeof *l->loss_member);
+    if (!l->rules || !l->losses || !l->loss_member) return no_memory();
     for (size_t i = 0; i < spec->balance_count; i++) {
         COT_TRY(make_rule(spec->balance[i], &l->rules[i]));
         l->rule_count++;
@@ -106,17 +108,26 @@ static cot_status check_parts(const lab *l)
     const char *name = l->router->ops->member.name;
     if (!l->dropless && cot_router_is(l->router, COT_ROUTER_OWN_SLOTS))
         return cot_fail(COT_INVALID, "experts of router '%s' take a fixed number of tokens already: expected no capacity", name);
-    if (l->given.bias && !cot_router_is(l->router, COT_ROUTER_TAKES_BIAS))
+    bool biased = l->given.bias != NULL;
+    for (size_t i = 0; i < l->rule_count; i++) biased = biased || l->rules[i]->ops->update_bias;
+    if (biased && !cot_router_is(l->router, COT_ROUTER_TAKES_BIAS))
         return cot_fail(COT_INVALID, "router '%s' takes no bias", name);
     return COT_OK;
+}
+
+static void add_loss(lab *l, cot_tensor *loss, const cot_member *member)
+{
+    l->loss_member[l->loss_count] = member;
+    l->losses[l->loss_count++] = loss;
 }
 
 /* Losses first: they see gates and counts as they are before capacity. */
 static void add_losses(lab *l)
 {
     for (size_t i = 0; i < l->rule_count; i++)
-        l->losses[l->loss_count++] = cot_balance_loss(l->rules[i], l->tape, &l->routing);
-    if (l->routing.own_loss) l->losses[l->loss_count++] = l->routing.own_loss;
+        if (l->rules[i]->ops->loss)
+            add_loss(l, cot_balance_loss(l->rules[i], l->tape, &l->routing), &l->rules[i]->ops->member);
+    if (l->routing.own_loss) add_loss(l, l->routing.own_loss, &l->router->ops->member);
 }
 
 static cot_status run(lab *l, const cot_route_spec *spec)
@@ -154,20 +165,15 @@ static void *copied(lab *l, const void *from, size_t count, size_t size)
     return copy;
 }
 
-static const cot_member *loss_member(const lab *l, size_t i)
-{
-    return i < l->rule_count ? &l->rules[i]->ops->member : &l->router->ops->member;
-}
-
 static bool name_losses(lab *l, cot_route_result *r)
 {
     char **names = take(l, l->loss_count, sizeof *names);
     double *values = take(l, l->loss_count, sizeof *values);
     if (!names || !values) return false;
     for (size_t i = 0; i < l->loss_count; i++) {
-        const char *kind = loss_member(l, i)->name;
+        const char *kind = l->loss_member[i]->name;
         size_t earlier = 0;
-        for (size_t j = 0; j < i; j++) earlier += loss_member(l, j) == loss_member(l, i);
+        for (size_t j = 0; j < i; j++) earlier += l->loss_member[j] == l->loss_member[i];
         const size_t bytes = strlen(kind) + 24;
         if (!(names[i] = take(l, bytes, 1))) return false;
         if (earlier) snprintf(names[i], bytes, "%s.%zu", kind, earlier + 1);
@@ -192,6 +198,22 @@ static bool count_use(lab *l, cot_route_result *r)
     }
     r->load = load;
     r->importance = importance;
+    return true;
+}
+
+/* The bias after a step, if a rule moves it. */
+static bool move_bias(lab *l, cot_route_result *r)
+{
+    double *bias = take(l, (size_t)r->experts, sizeof *bias);
+    bool moves = false;
+    if (!bias) return false;
+    if (l->given.bias) memcpy(bias, l->given.bias, (size_t)r->experts * sizeof *bias);
+    for (size_t i = 0; i < l->rule_count; i++) {
+        if (!l->rules[i]->ops->update_bias) continue;
+        l->rules[i]->ops->update_bias(l->rules[i], r->load, r->experts, bias);
+        moves = true;
+    }
+    r->bias = moves ? bias : NULL;
     return true;
 }
 
@@ -236,7 +258,8 @@ static cot_status fill_result(lab *l, bool gradient, cot_route_result *r)
     r->expert = copied(l, routing->expert, count, sizeof *r->expert);
     r->slot = copied(l, routing->slot, count, sizeof *r->slot);
     r->gate = copied(l, routing->gate->data, count, sizeof *r->gate);
-    if (!r->token || !r->expert || !r->slot || !r->gate || !r->probability || !count_use(l, r) || !name_losses(l, r))
+    if (!r->token || !r->expert || !r->slot || !r->gate || !r->probability || !count_use(l, r) || !name_losses(l, r) ||
+        !move_bias(l, r))
         return no_memory();
     return gradient ? fill_gradients(l, r) : COT_OK;
 }

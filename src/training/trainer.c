@@ -223,6 +223,7 @@ static cot_status accumulate(cot_trainer *t, const cot_batch *batch, bool check,
     const int32_t rows = (int32_t)(batch->rows / parts);
     *out = (step_losses){0, 0};
     cot_params_clear_grads(plan->model->params);
+    cot_model_begin_step(plan->model);
     for (int64_t i = 0; i < t->layer_count; i++) cot_expert_use_clear(&t->use[i], t->layers[i].experts, t->use[i].count);
     for (int64_t part = 0; part < parts; part++) {
         const cot_batch micro = slice(t, batch, (int32_t)part * rows, rows);
@@ -314,6 +315,7 @@ static cot_status learn(cot_trainer *t, cot_step_report *report)
     }
     const double clip = o->clip_grad_norm > 0 && norm > o->clip_grad_norm ? o->clip_grad_norm / norm : 1;
     cot_optimizer_step(t->optimizer, factor, t->step + 1, clip);
+    cot_model_end_step(t->plan->model);
     cot_tape_kind(t->tape, COT_TIME_OTHER);
     t->step++;
     measure_layers(t);

@@ -1,4 +1,4 @@
-/* Balance rules: published and hand-worked values, gradients by central differences through the whole router, what they
+/* Balance rules: published and hand-worked values, what they
  * do without noise, tokens or balance. */
 #include "ops/central_differences.h"
 
@@ -219,48 +219,6 @@ static void no_tokens_no_loss(void **state)
         near(run((situation){"{kind: noisy_top_k}", rules[i], 0, 3, true, none, none, none}).loss, 0, 0, rules[i]);
 }
 
-/* ---- gradients through router and rule together ---- */
-
-typedef struct {
-    cot_router  *router;
-    cot_balance *rule;
-    double       noise[40 * 5];
-} gradient_case;
-
-static cot_tensor *build(cot_tape *t, cot_tensor *const *in, const void *context)
-{
-    const gradient_case *c = context;
-    const cot_scores scores = {.logits = in[0], .raw_noise_std = in[1]};
-    const cot_route_input input = {.tokens = 40, .noise = c->noise};
-    cot_routing routing;
-    cot_router_select(c->router, t, &input, &scores, &routing);
-    return cot_balance_loss(c->rule, t, &routing);
-}
-
-static void every_rule_with_every_router(void **state)
-{
-    (void)state;
-    const cot_member *router, *rule;
-    char text[64];
-    for (size_t i = 0; (router = cot_router_at(i)) != NULL; i++)
-        for (size_t j = 0; (rule = cot_balance_at(j)) != NULL; j++)
-            for (int training = 0; training < 2; training++) {
-                difference_case c = {.training = training};
-                gradient_case g;
-                snprintf(text, sizeof text, "{kind: %s}", router->name);
-                g.router = make_router(text, 5);
-                snprintf(text, sizeof text, "{kind: %s, coef: 3}", rule->name);
-                g.rule = make_rule(text);
-                add_input(&c, 40, 5, 60);
-                add_input(&c, 40, 5, 61);
-                for (int n = 0; n < 200; n++) g.noise[n] = test_normal(62, (uint64_t)n);
-                for (int t = 0; t < 40; t += 9) c.value[0][5 * t + t % 5] = -INFINITY;
-                check_gradients(rule->name, &c, build, &g, 1e-6);
-                cot_router_destroy(g.router);
-                cot_balance_destroy(g.rule);
-            }
-}
-
 static void bad_specs_are_named(void **state)
 {
     (void)state;
@@ -293,7 +251,6 @@ int main(void)
         cmocka_unit_test(without_noise_load_is_the_hard_count),
         cmocka_unit_test(balance_is_worth_its_coefficient),
         cmocka_unit_test(no_tokens_no_loss),
-        cmocka_unit_test(every_rule_with_every_router),
         cmocka_unit_test(bad_specs_are_named),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

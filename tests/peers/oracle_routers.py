@@ -6,7 +6,7 @@ out slots itself, slots: (slot of each choice, capacity).
 """
 import math
 
-from oracle_core import INF, Var, exp, log, ranking, softmax, softplus, total
+from oracle_core import INF, Var, exp, log, ranking, sigmoid, softmax, softplus, total
 
 ROUTERS = {}
 
@@ -42,9 +42,17 @@ def pick(rows, chosen):
 # ---- the k largest ----
 
 
+def biased_orders(case, r):
+    """Experts of each token, best first: by logits, or by probability + bias."""
+    if not case.get("bias"):
+        return [ranking(row) for row in r["clean"]]
+    score = lambda t, e: -INF if r["clean"][t][e].value == -INF else r["probs"][t][e].value + case["bias"][e]
+    return [sorted(range(case["E"]), key=lambda e: (-score(t, e), e)) for t in range(case["T"])]
+
+
 @router("top_k", lambda rng, E: dict(top_k=rng.randint(1, E), softmax=rng.choice(["all", "chosen"]), norm_topk_prob=rng.random() < 0.5))
 def top_k(case, o, r):
-    chosen = [ranking(row)[: o["top_k"]] for row in r["clean"]]
+    chosen = [order[: o["top_k"]] for order in biased_orders(case, r)]
     raw = o["softmax"] == "all" and not o["norm_topk_prob"]
     gates = pick(r["probs"], chosen) if raw else [softmax(row) for row in pick(r["clean"], chosen)]
     return dict(k=o["top_k"], chosen=chosen, gates=gates)
@@ -52,7 +60,7 @@ def top_k(case, o, r):
 
 @router("switch", lambda rng, E: {})
 def switch(case, o, r):
-    chosen = [ranking(row)[:1] for row in r["clean"]]
+    chosen = [order[:1] for order in biased_orders(case, r)]
     return dict(k=1, chosen=chosen, gates=pick(r["probs"], chosen))
 
 
@@ -139,3 +147,43 @@ def expert_choice(case, o, r):
     if o["divide_by_count"]:
         gates = [[g / len(row) for g in row] for row in gates]
     return dict(chosen=chosen, gates=gates, slots=(slot, capacity))
+
+
+# ---- DeepSeek ----
+
+
+def deepseek_options(rng, E):
+    groups = rng.choice([g for g in range(1, E + 1) if E % g == 0])
+    topk_group = rng.randint(1, groups)
+    return dict(num_groups=groups, topk_group=topk_group, top_k=rng.randint(1, topk_group * E // groups), score=rng.choice(["softmax", "sigmoid"]),
+                group_score=rng.choice(["max", "top2_sum"]), norm_topk_prob=rng.random() < 0.5, routed_scaling_factor=rng.choice([1, 2.5]))
+
+
+@router("deepseek", deepseek_options)
+def deepseek(case, o, r):
+    E, size = case["E"], case["E"] // o["num_groups"]
+    affinity = r["probs"] if o["score"] == "softmax" else [[sigmoid(x) for x in row] for row in r["clean"]]
+    chosen = []
+    for t, row in enumerate(r["clean"]):
+        bias = case.get("bias")
+        rank = [-INF if h.value == -INF else s.value + bias[e] if bias else h.value for e, (h, s) in enumerate(zip(row, affinity[t]))]
+        plain = [-INF if h.value == -INF else s.value + (bias[e] if bias else 0) for e, (h, s) in enumerate(zip(row, affinity[t]))]
+        worth = []
+        for g in range(o["num_groups"]):
+            best = sorted((plain if o["group_score"] == "top2_sum" else rank)[g * size:(g + 1) * size], reverse=True)
+            worth.append(best[0] + best[1] if o["group_score"] == "top2_sum" and len(best) > 1 and best[1] > -INF else best[0])
+        allowed = sorted(range(o["num_groups"]), key=lambda g: (-worth[g], g))[: o["topk_group"]]
+        order = sorted(range(E), key=lambda e: (-(rank[e] if e // size in allowed else -INF), e))
+        chosen.append(order[: o["top_k"]])
+    scale = float(o["routed_scaling_factor"])
+    if not o["norm_topk_prob"]:
+        gates = [[g * scale for g in row] for row in pick(affinity, chosen)]
+    elif o["score"] == "softmax":
+        gates = [[g * scale for g in softmax(row)] for row in pick(r["clean"], chosen)]
+    else:
+        gates = []
+        for row in pick(affinity, chosen):
+            bottom = total(row) + 1e-20
+            gates.append([g / bottom * scale for g in row])
+    probs = r["probs"] if o["score"] == "softmax" else [[s / (total(row) + 1e-20) for s in row] for row in affinity]
+    return dict(k=o["top_k"], chosen=chosen, gates=gates, probs=probs)

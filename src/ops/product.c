@@ -139,7 +139,8 @@ static char *c_at(const cot_product_plan *w, int64_t g, int64_t i, int64_t j)
     return (char *)w->p->c + (size_t)(row * c_ld(w) + j) * cot_dtype_size(w->p->c_dtype);
 }
 
-static const cot_tile *tile_for(const cot_product_plan *w, worker *me, int m, int n, int k, bool accumulate)
+static const cot_tile *tile_for(const cot_product_plan *w, worker *me, int m, int n, int k, bool first,
+                                bool last)
 {
     const int short_m = m < w->block, short_n = n < COT_PANEL;
     cot_tile *tile = &me->tiles[short_m][short_n];
@@ -149,11 +150,12 @@ static const cot_tile *tile_for(const cot_product_plan *w, worker *me, int m, in
                                           .n = n,
                                           .k = padded(w, k),
                                           .lda = block_ld(w, k),
-                                          .ldb = COT_PANEL,
+                                          .ldb = cot_product_panels_lie_ready(w) ? (int)w->p->b.ld : COT_PANEL,
                                           .ldc = (int)(w->late ? w->task_columns : c_ld(w)),
                                           .a_transposed = cot_product_is_back_weight(w),
-                                          .accumulate = accumulate,
-                                          .streams = true});
+                                          .accumulate = !first || (w->p->accumulate && !w->late),
+                                          .streams = true,
+                                          .past_cache = last && w->past_cache});
     me->found[short_m][short_n] = true;
     return tile;
 }
@@ -161,6 +163,9 @@ static const cot_tile *tile_for(const cot_product_plan *w, worker *me, int m, in
 static const char *panel_at(const cot_product_plan *w, const worker *me, const cot_product_task *t, int64_t n,
                             int64_t k0, int k)
 {
+    const cot_pack_source *b = &w->p->b;
+    if (cot_product_panels_lie_ready(w))
+        return (const char *)b->data + (size_t)((cot_product_group_start(w, t->group) + k0) * b->ld + n) * w->act_size;
     if (!w->p->packed) return me->panels + (size_t)((n - t->n0) * padded(w, k)) * w->act_size;
     const int64_t whole = cot_round_up(w->k, COT_K_STEP);
     const int64_t place = t->group * cot_round_up(w->n, COT_PANEL) * whole + n * whole + k0 * COT_PANEL;
@@ -174,7 +179,7 @@ static void *c_of(const cot_product_plan *w, const worker *me, const cot_product
 
 static void run_block(const cot_product_plan *w, worker *me, const cot_product_task *t, int64_t m0, int64_t k0, int k)
 {
-    const bool accumulate = k0 > 0 || (w->p->accumulate && !w->late);
+    const bool last = k0 + k >= cot_product_group_k(w, t->group);
     const int m = (int)cot_least(w->block, t->m1 - m0);
     const left a = take_block(w, me, t, m0, m, k0, k);
     const int64_t steps = cot_tile_steps(cot_product_tile_type(w), m, k) * cot_pieces(t->n1 - t->n0, COT_PANEL);
@@ -187,14 +192,14 @@ static void run_block(const cot_product_plan *w, worker *me, const cot_product_t
             .next = c_of(w, me, t, next_m, more ? n + COT_PANEL : t->n0),
             .soon = {&me->panels_soon[0], cot_product_is_back_weight(w) ? &me->panels_soon[1] : &me->block_soon},
             .lines = {me->panels_lines[0], cot_product_is_back_weight(w) ? me->panels_lines[1] : block_lines}};
-        cot_tile_run_stream(tile_for(w, me, m, (int)cot_least(COT_PANEL, t->n1 - n), k, accumulate), &operands);
+        cot_tile_run_stream(tile_for(w, me, m, (int)cot_least(COT_PANEL, t->n1 - n), k, k0 == 0, last), &operands);
     }
 }
 
 static void run_piece(const cot_product_plan *w, worker *me, const cot_product_task *t, int64_t k0, int k)
 {
     memset(me->found, 0, sizeof me->found);
-    if (!w->p->packed) make_panels(w, t, k0, k, me->panels);
+    if (!w->p->packed && !cot_product_panels_lie_ready(w)) make_panels(w, t, k0, k, me->panels);
     if (cot_product_is_back_weight(w) && !cot_product_lies_ready(w, k))
         w->pack->panels(&w->p->a, cot_product_group_start(w, t->group) + k0, t->m0, k, padded(w, k), t->m1 - t->m0,
                         me->block);
@@ -234,6 +239,7 @@ static void work_through(const cot_product_plan *w, atomic_int_fast64_t *taken, 
         const int64_t next = i + w->threads;
         run_task(w, &me, &w->tasks[i], next < w->task_count ? &w->tasks[next] : NULL);
     }
+    atomic_thread_fence(memory_order_seq_cst);  /* what was written past the caches is there for all */
 }
 
 void cot_product_run(cot_tape *tape, const cot_product *product)

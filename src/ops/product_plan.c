@@ -9,9 +9,11 @@ enum {
     BLOCK = 48,                    /* rows of a tile ... */
     BLOCK_WEIGHT = 64,             /* ... and in the weight gradient */
     PAGE_BYTES = 4096,
-    K_MOST_BYTES = 2048,           /* longest piece of k ... */
-    K_MOST_BYTES_BF16 = 4096,      /* ... in bf16, whose sums would rather not wait for another ... */
-    K_MOST_BYTES_BOTH = 1024,      /* ... and where both operands are packed */
+    K_MOST_BYTES = 4608,           /* longest piece of k: sums would rather not wait for another ... */
+    K_MOST_BYTES_WEIGHT = 2048,    /* ... in the weight gradient, where k are tokens ... */
+    K_MOST_BYTES_PACKED = 1024,    /* ... and where its blocks are packed */
+    NEAR_BYTES = 2 << 20,          /* an operand that second-level caches hold */
+    FAR_BYTES = 16 << 20,          /* a result that third-level caches do not */
     PANEL_BYTES = 500 << 10,       /* panels of a task: a good part of a second-level cache */
     TASK_ROWS = 4096,              /* most rows of a task ... */
     TASK_ROWS_WEIGHT = 256,        /* ... in the weight gradient ... */
@@ -30,22 +32,36 @@ static double work(const cot_product_plan *w)
     return (double)w->p->shape->rows * (double)w->p->shape->in * (double)w->p->shape->out;
 }
 
-/* May blocks be read where they lie? Columns of rows that are whole pages apart would fall into the same few places
+/* May columns be read where they lie? Not of rows that are whole pages apart: they would fall into the same few places
  * of a cache. */
+static bool columns_lie_ready(const cot_product_plan *w, const cot_pack_source *source)
+{
+    return w->gathers && w->mode != COT_MODE_BF16 && !source->rows &&
+           source->ld * (int64_t)w->act_size % PAGE_BYTES != 0;
+}
+
+/* Of the two operands of a weight gradient that come from far, the one that is read strip by strip is better packed. */
 bool cot_product_lies_ready(const cot_product_plan *w, int64_t k)
 {
     const cot_pack_source *a = &w->p->a;
+    const int64_t bytes = w->p->shape->rows * a->ld * (int64_t)w->act_size;
     if (cot_product_is_back_weight(w))
-        return w->gathers && w->mode != COT_MODE_BF16 && !a->rows && a->ld * (int64_t)w->act_size % PAGE_BYTES != 0;
+        return columns_lie_ready(w, a) && (bytes <= NEAR_BYTES || !cot_product_panels_lie_ready(w));
     if (a->rows && !w->gathers) return false;
     return w->mode != COT_MODE_BF16 || (!a->is_real && a->ld % 2 == 0 && k % 2 == 0);
+}
+
+bool cot_product_panels_lie_ready(const cot_product_plan *w)
+{
+    return cot_product_is_back_weight(w) && columns_lie_ready(w, &w->p->b);
 }
 
 /* Equal pieces, but for the last. */
 int64_t cot_product_piece(const cot_product_plan *w, int64_t k)
 {
-    const bool both = cot_product_is_back_weight(w) && !cot_product_lies_ready(w, k);
-    const int64_t bytes = both ? K_MOST_BYTES_BOTH : w->mode == COT_MODE_BF16 ? K_MOST_BYTES_BF16 : K_MOST_BYTES;
+    const int64_t bytes = !cot_product_is_back_weight(w)  ? K_MOST_BYTES
+                          : cot_product_lies_ready(w, k) ? K_MOST_BYTES_WEIGHT
+                                                         : K_MOST_BYTES_PACKED;
     const int64_t count = cot_pieces(k, bytes / (int64_t)w->act_size);
     return count > 0 ? cot_round_up(cot_pieces(k, count), COT_K_STEP) : 0;
 }
@@ -141,6 +157,7 @@ static void measure(cot_product_plan *w)
         const int64_t piece = cot_product_piece(w, cot_product_group_k(w, g));
         w->k_piece = piece > w->k_piece ? piece : w->k_piece;
     }
+    w->past_cache = !back_weight && w->p->c_dtype == COT_F32 && s->rows * w->n * (int64_t)sizeof(float) > FAR_BYTES;
     w->late = w->p->c_dtype == COT_BF16 && w->k_piece < w->k;
 }
 
@@ -149,7 +166,7 @@ static void take_stock(cot_product_plan *w)
     const bool    back_weight = cot_product_is_back_weight(w), ready = cot_product_lies_ready(w, w->k_piece);
     const int64_t length = cot_round_up(w->k_piece, COT_K_STEP), columns = cot_round_up(w->task_columns, COT_PANEL);
     const int64_t blocks = !back_weight ? w->block : ready ? 0 : cot_round_up(w->task_rows, COT_PANEL);
-    w->panel_bytes = w->p->packed ? 0 : (size_t)(columns * length) * w->act_size;
+    w->panel_bytes = w->p->packed || cot_product_panels_lie_ready(w) ? 0 : (size_t)(columns * length) * w->act_size;
     w->block_bytes = (size_t)(blocks * length) * w->act_size;
     w->sum_bytes = w->late ? (size_t)(w->task_rows * w->task_columns) * sizeof(float) : 0;
 }

@@ -23,6 +23,7 @@ typedef struct {
     int64_t  k_piece;           /* the longest of any group */
     int64_t  block;             /* rows of a tile */
     bool     gathers;           /* may tiles take rows of a from here and there? */
+    bool     past_cache;        /* is c too large to be found in a cache again? */
     bool     late;              /* sums wait in f32 until k is through */
     int      threads;
     int64_t  task_rows, task_columns, task_count;
@@ -39,6 +40,9 @@ int64_t cot_product_piece(const cot_product_plan *plan, int64_t k);
 
 /* May a's blocks be read where they lie, for a piece of this length? */
 bool cot_product_lies_ready(const cot_product_plan *plan, int64_t k);
+
+/* The same of b's panels: only in a weight gradient. */
+bool cot_product_panels_lie_ready(const cot_product_plan *plan);
 
 cot_tile_type cot_product_tile_type(const cot_product_plan *plan);
 

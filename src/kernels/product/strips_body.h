@@ -6,7 +6,8 @@
  *   WORD_ELEMENTS     elements of k in a word
  *   LOAD_NARROW(c, mask), STORE_NARROW(c, mask, sum)   a vector of c in bf16
  *
- * A strip's next rows of a are asked for line by line while k runs, the next strip of c at the start. */
+ * A strip's next rows of a and the next strip of c are asked for line by line while k runs. A c that goes past the
+ * caches is not asked for. */
 #include <immintrin.h>
 
 #include "kernels/product/tile_kernels.h"
@@ -29,7 +30,7 @@ typedef struct {
     size_t          ldb, ldc;     /* words; bytes */
     int             words;        /* of k */
     __mmask16       last;         /* columns of the last vector */
-    bool            accumulate, narrow;
+    bool            accumulate, narrow, past_cache;
     const cot_tile_stream *operands;
 } strip;
 
@@ -51,15 +52,16 @@ static inline __attribute__((always_inline)) __m512 load_c(const strip *s, int i
 static inline __attribute__((always_inline)) void store_c(const strip *s, int i, int v, __mmask16 mask, __m512 sum)
 {
     char *c = s->c + (size_t)i * s->ldc;
-    if (s->narrow) STORE_NARROW(c + v * LANES * 2, mask, sum);
+    if (s->past_cache) _mm512_stream_ps((float *)(void *)(c + v * LANES * 4), sum);
+    else if (s->narrow) STORE_NARROW(c + v * LANES * 2, mask, sum);
     else _mm512_mask_storeu_ps(c + v * LANES * 4, mask, sum);
 }
 
-static inline void ask_for_next(const strip *s, int rows, int vectors)
+/* Asks for a line or two of the next strip of c, of which `bytes` in each row are wanted. */
+static inline void ask_for_next(const strip *s, int *line, int lines, int lines_a_row)
 {
-    const int bytes = vectors * LANES * (s->narrow ? 2 : 4);
-    for (int i = 0; i < rows; i++)
-        for (int at = 0; at < bytes; at += 64) __builtin_prefetch(s->next + (size_t)i * s->ldc + at, 1, 3);
+    for (int j = 0; j < 2 && *line < lines; j++, ++*line)
+        __builtin_prefetch(s->next + (size_t)(*line / lines_a_row) * s->ldc + *line % lines_a_row * 64, 1, 3);
 }
 
 static inline __attribute__((always_inline)) void run_strip(const strip *s, int rows, int vectors, bool transposed)
@@ -78,13 +80,16 @@ static inline __attribute__((always_inline)) void run_strip(const strip *s, int 
 #define ASK_ROW(i) if ((i) < rows) __builtin_prefetch(s->ahead[i] + p, 0, 3);
 #define STOP(i, v) if (INSIDE(i, v)) store_c(s, i, v, MASK(v), sum##i##v);
 #define STOP_ROW(i) EACH_VECTOR(STOP, i)
-    ask_for_next(s, rows, vectors);
+    const int lines_a_row = (vectors * LANES * (s->narrow ? 2 : 4) + 63) / 64;
+    const int lines = s->past_cache ? 0 : rows * lines_a_row;
+    int line = 0;
     EACH_ROW(START_ROW)
     const word *b = (const word *)s->b, *column = (const word *)s->a[0];
     for (int p = 0; p < s->words; p += LINE_WORDS) {
         const int end = p + LINE_WORDS < s->words ? p + LINE_WORDS : s->words;
         if (!transposed) { EACH_ROW(ASK_ROW) }
         ask(s->operands);
+        ask_for_next(s, &line, lines, lines_a_row);
         for (int q = p; q < end; q++, b += s->ldb, column += s->step) {
             if (transposed) __builtin_prefetch(column + STEPS_AHEAD * s->step, 0, 3);
             EACH_VECTOR(RIGHT, 0)
@@ -143,12 +148,19 @@ static void set_rows(const cot_tile_spec *s, const void *a, const int32_t *rows,
     }
 }
 
+/* Are c's rows whole cache lines? */
+static bool lies_in_lines(const cot_tile_spec *s, const cot_tile_stream *o, const strip *at)
+{
+    return s->n % LANES == 0 && at->ldc % 64 == 0 && (uintptr_t)o->c % 64 == 0;
+}
+
 void STRIPS_RUN(const cot_tile *tile, const cot_tile_stream *o)
 {
     const cot_tile_spec *s = &tile->spec;
     const size_t c_size = s->type == COT_TILE_BF16_OUT ? 2 : 4;
     strip at = {.step = s->a_transposed ? (size_t)s->lda : 0, .ldb = (size_t)s->ldb, .ldc = (size_t)s->ldc * c_size,
                 .words = s->k / WORD_ELEMENTS, .accumulate = s->accumulate, .narrow = c_size == 2, .operands = o};
+    at.past_cache = s->past_cache && !at.narrow && lies_in_lines(s, o, &at);
     for (int j = 0; j < s->n; j += VECTORS * LANES) {
         const int columns = s->n - j < VECTORS * LANES ? s->n - j : VECTORS * LANES,
                   vectors = (columns + LANES - 1) / LANES;

@@ -32,7 +32,8 @@ typedef struct {
     int32_t lda, ldb, ldc;
     bool    a_transposed;
     bool    accumulate;
-    bool    streams;  /* a and c come from memory, not from cache: cot_tile_run_stream() */
+    bool    streams;     /* a and c come from memory, not from cache: cot_tile_run_stream() */
+    bool    past_cache;  /* c is large and finished: written past the caches where a kernel can */
 } cot_tile_spec;
 
 /* What lies where, for a tile that streams. */

@@ -99,20 +99,17 @@ cot_status cot_folder_make(const char *path)
     return made ? COT_OK : io_fail("make the folder", path);
 }
 
-/* Makes a rename in the folder of `path` last. Some file systems cannot flush a folder: theirs is the best that can be
- * had. */
-static bool flush_folder(const char *path)
+/* Makes a rename in the folder of `path` last; `path` is cut there meanwhile, since nothing may fail for want of memory
+ * once the file is in its place. Some file systems cannot flush a folder: theirs is the best that can be had. */
+static bool flush_folder(char *path)
 {
-    char *folder = cot_strndup(path, folder_length(path));
-    if (!folder) {
-        errno = ENOMEM;
-        return false;
-    }
-    const int file = open_retrying(folder[0] ? folder : ".", O_RDONLY | O_DIRECTORY);
+    char *const name = path + folder_length(path), first = *name;
+    *name = '\0';
+    const int file = open_retrying(path[0] ? path : ".", O_RDONLY | O_DIRECTORY);
     const bool done = file >= 0 && (fsync(file) == 0 || errno == EINVAL || errno == EROFS);
     const int error = errno;
     if (file >= 0) close(file);
-    cot_free(folder);
+    *name = first;
     errno = error;
     return done;
 }

@@ -25,7 +25,7 @@ prepare() {
 
 check() {
     log=$(mktemp)
-    cmake --build "$build" --target dump_gradients dump_model -j "$(nproc)" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+    cmake --build "$build" --target dump_gradients dump_model resave -j "$(nproc)" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
     rm -f "$log"
     failed=0
     PEERS_SEEN=$(mktemp)
@@ -34,6 +34,8 @@ check() {
     "$python" tests/peers/check_torch.py --dump "$build/dump_gradients" --coterie "$build/coterie" || failed=1
     printf '\nAgainst transformers\n\n'
     "$python" tests/peers/check_model.py "$build/dump_model" "$build/coterie" || failed=1
+    printf '\nModel folders, from transformers and back\n\n'
+    "$python" tests/peers/check_formats.py "$build/resave" "$build/coterie" || failed=1
     printf '\nAgainst llama.cpp\n\n'
     "$python" tests/peers/check_llama_cpp.py "$build/coterie" || failed=1
     [ $failed = 0 ] && "$python" tests/peers/peers_table.py "$PEERS_SEEN" docs/peers.md && printf '\n' && cat docs/peers.md

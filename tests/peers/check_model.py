@@ -2,7 +2,7 @@
 
     check_model.py DUMP_MODEL COTERIE
 
-For a dense (Llama) and two sparse (Mixtral) models: dump_model writes the start and the gradients under published names; the same folder is loaded by
+For a dense (Llama) and sparse models of every family that Coterie writes: dump_model writes the start and the gradients under published names; the same folder is loaded by
 transformers in f64 and f32, which computes loss, gradients and AdamW steps on its own.
 
 Tolerances. f64: our files store f32, so the start is exact in both (the initialisation is rounded to f32 when stored and both read that) only up
@@ -40,7 +40,49 @@ MODELS = {
   tie_word_embeddings: false
   mixer: {kind: attention, num_heads: 2}
   ffn: {kind: sparse, router: {kind: top_k, top_k: 3}, experts: {kind: ffn, num_experts: 8, intermediate_size: 24}}""",
+    "Llama with biases everywhere, linear positions": """
+  hidden_size: 32
+  num_layers: 2
+  init_std: 0.15
+  mixer: {kind: attention, num_heads: 4, head_dim: 12, bias: true, out_bias: true, rope_scaling: {rope_type: linear, factor: 4}}
+  ffn: {kind: dense, intermediate_size: 40, bias: true}""",
+    "Qwen2-MoE: shared expert with a gate, biases, dense layers between": """
+  hidden_size: 32
+  num_layers: 3
+  init_std: 0.15
+  mixer: {kind: attention, num_heads: 4, num_kv_heads: 2, bias: true}
+  ffn: {kind: dense, intermediate_size: 40}
+  layers:
+    - at: 1::2
+      ffn:
+        kind: sparse
+        router: {kind: top_k, top_k: 2, norm_topk_prob: false}
+        experts: {kind: ffn, num_experts: 6, intermediate_size: 24}
+        shared: {intermediate_size: 28, gate: sigmoid}""",
+    "Qwen3-MoE: norms of q and k for each head, sliding window": """
+  hidden_size: 32
+  num_layers: 2
+  init_std: 0.15
+  mixer: {kind: attention, num_heads: 4, num_kv_heads: 2, head_dim: 12, qk_norm: true, sliding_window: 9}
+  ffn: {kind: sparse, router: {kind: top_k, top_k: 2}, experts: {kind: ffn, num_experts: 6, intermediate_size: 24}}""",
+    "OLMoE: norms of q and k over the vector, yarn": """
+  hidden_size: 32
+  num_layers: 2
+  init_std: 0.15
+  tie_word_embeddings: false
+  mixer:
+    kind: attention
+    num_heads: 4
+    num_kv_heads: 2
+    qk_norm: true
+    qk_norm_over: vector
+    rope_scaling: {rope_type: yarn, factor: 4, original_max_position_embeddings: 16}
+  ffn:
+    kind: sparse
+    router: {kind: top_k, top_k: 2, norm_topk_prob: false}
+    experts: {kind: ffn, num_experts: 6, intermediate_size: 24}""",
 }
+TYPES = ["llama", "mixtral", "mixtral", "llama", "qwen2_moe", "qwen3_moe", "olmoe"]
 
 failures = 0
 
@@ -52,22 +94,20 @@ def check(what, error, limit):
     print(f"  {'ok  ' if good else 'FAIL'} {what}: {error:.2e} (limit {limit:.0e})")
 
 
-def unfused(name, tensor):
-    """transformers 5 joins Mixtral's experts; give back the published single ones."""
-    if name.endswith("mlp.experts.gate_up_proj"):
-        base = name.replace("mlp.experts.gate_up_proj", "block_sparse_moe.experts")
-        for e in range(tensor.shape[0]):
-            half = tensor.shape[1] // 2
-            yield f"{base}.{e}.w1.weight", tensor[e, :half]
-            yield f"{base}.{e}.w3.weight", tensor[e, half:]
-    elif name.endswith("mlp.experts.down_proj"):
-        base = name.replace("mlp.experts.down_proj", "block_sparse_moe.experts")
-        for e in range(tensor.shape[0]):
-            yield f"{base}.{e}.w2.weight", tensor[e]
-    elif name.endswith("mlp.gate.weight"):
-        yield name.replace("mlp.gate.weight", "block_sparse_moe.gate.weight"), tensor
+def unfused(name, tensor, family):
+    """transformers 5 joins experts; give back the published single ones."""
+    mixtral = family == "mixtral"
+    block, parts = ("block_sparse_moe", ("w1", "w3", "w2")) if mixtral else ("mlp", ("gate_proj", "up_proj", "down_proj"))
+    base = name.replace(".mlp.", f".{block}.") if mixtral else name
+    if base.endswith("experts.gate_up_proj"):
+        for e, matrix in enumerate(tensor):
+            for part, half in zip(parts, matrix.chunk(2)):
+                yield f"{base.removesuffix('gate_up_proj')}{e}.{part}.weight", half
+    elif base.endswith("experts.down_proj"):
+        for e, matrix in enumerate(tensor):
+            yield f"{base.removesuffix('down_proj')}{e}.{parts[2]}.weight", matrix
     else:
-        yield name, tensor
+        yield base, tensor
 
 
 def loss_of(model, rows):
@@ -76,7 +116,7 @@ def loss_of(model, rows):
     return torch.nn.functional.cross_entropy(logits.reshape(-1, VOCAB), target.reshape(-1))
 
 
-def compare(name, text, dump, coterie, folder):
+def compare(name, text, family, dump, coterie, folder):
     print(name)
     recipe = folder / "recipe.yaml"
     recipe.write_text(f"model:\n  kind: lm{text}\ndata: {{kind: random, vocab_size: {VOCAB}, context: {CONTEXT}}}\n"
@@ -88,21 +128,22 @@ def compare(name, text, dump, coterie, folder):
         out = folder / kind
         said = json.loads(subprocess.run([dump, recipe, folder / "ids.json", out, kind], check=True, capture_output=True, text=True).stdout)
         model = AutoModelForCausalLM.from_pretrained(out / "start", dtype=dtype, experts_implementation="eager")
+        assert model.config.model_type == family, model.config.model_type
         model.train()
         loss = loss_of(model, ids)
         loss.backward()
         check(f"{kind} loss", abs(loss.item() - said["loss"]), 1e-5)
         ours, seen, worst = load_file(out / "gradient" / "model.safetensors"), set(), 0.0
         for raw, parameter in model.named_parameters():
-            for published, gradient in unfused(raw, parameter.grad):
+            for published, gradient in unfused(raw, parameter.grad, family):
                 mine = ours[published].double()
                 worst = max(worst, ((mine - gradient.double()).abs().max() / gradient.abs().max().clamp_min(1e-12)).item())
                 seen.add(published)
         assert seen == set(ours), seen ^ set(ours)
         record("transformers", f"gradients of whole models, {kind}, relative to the largest of a tensor", worst, gradient_limit)
         check(f"{kind} gradients of all {len(seen)} tensors, worst relative to the largest of its tensor", worst, gradient_limit)
-        groups = [{"params": [p for n, p in model.named_parameters() if "norm" not in n], "weight_decay": DECAY},
-                  {"params": [p for n, p in model.named_parameters() if "norm" in n], "weight_decay": 0.0}]
+        groups = [{"params": [p for n, p in model.named_parameters() if p.ndim > 1], "weight_decay": DECAY},
+                  {"params": [p for n, p in model.named_parameters() if p.ndim == 1], "weight_decay": 0.0}]
         optimizer, worst = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS), 0.0
         for step in range(10):
             optimizer.zero_grad()
@@ -125,9 +166,9 @@ def compare(name, text, dump, coterie, folder):
 
 def main():
     dump, coterie = sys.argv[1], sys.argv[2]
-    for name, text in MODELS.items():
+    for (name, text), family in zip(MODELS.items(), TYPES, strict=True):
         with tempfile.TemporaryDirectory() as folder:
-            compare(name, text, dump, coterie, pathlib.Path(folder))
+            compare(name, text, family, dump, coterie, pathlib.Path(folder))
     print("all agree" if not failures else f"{failures} checks failed")
     sys.exit(1 if failures else 0)
 

@@ -21,8 +21,8 @@ static json_t *mixer(const cot_model_card *card, bool window)
 
 static json_t *dense(const cot_model_card *card)
 {
-    return json_pack("{s:s, s:I, s:b}", "kind", "dense", "intermediate_size", (json_int_t)card->intermediate_size, "bias",
-                     card->ffn_bias);
+    return json_pack("{s:s, s:I, s:b}", "kind", "dense", "intermediate_size", (json_int_t)card->intermediate_size,
+                     "bias", card->ffn_bias);
 }
 
 static json_t *sparse(const cot_model_card *card)

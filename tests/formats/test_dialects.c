@@ -517,6 +517,8 @@ static void reads_published_configs(void **state)
     scratch_remove(&s);
 }
 
+#define TYPES "llama, mixtral, qwen2_moe, qwen3_moe, olmoe, coterie"
+
 static void refuses_configs(void **state)
 {
     (void)state;
@@ -528,9 +530,9 @@ static void refuses_configs(void **state)
         {"", COT_FORMAT, "not JSON"},
         {"[]", COT_FORMAT, "a list, expected a map"},
         {"{\"a\":1,\"a\":2}", COT_FORMAT, "duplicate object key"},
-        {"{}", COT_NOT_FOUND, "model_type is absent, expected one of: llama, mixtral, qwen2_moe, qwen3_moe, olmoe, coterie"},
+        {"{}", COT_NOT_FOUND, "model_type is absent, expected one of: " TYPES},
         {"{\"model_type\":3}", COT_NOT_FOUND, "model_type is a whole number, expected one of"},
-        {"{\"model_type\":\"gpt2\"}", COT_NOT_FOUND, "model_type is 'gpt2', expected one of: llama, mixtral, qwen2_moe, qwen3_moe, olmoe, coterie"},
+        {"{\"model_type\":\"gpt2\"}", COT_NOT_FOUND, "model_type is 'gpt2', expected one of: " TYPES},
         {"{\"model_type\":\"llama\",\"quantization_config\":{\"bits\":4}}", COT_FORMAT, "the weights are quantised"},
         {"{\"model_type\":\"llama\",\"hidden_act\":\"gelu\"}", COT_FORMAT,
          "hidden_act is \"gelu\"; of type 'llama' only models with \"silu\""},
@@ -559,7 +561,7 @@ static void refuses_configs(void **state)
         {"{\"model_type\":\"llama\",\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":\"2\"}}", COT_FORMAT,
          "factor is a string, expected a number from 0"},
         {"{\"model_type\":\"llama\",\"rope_parameters\":{\"full_attention\":{\"rope_theta\":1e4}}}", COT_FORMAT,
-         "rotary positions of their own for 'full_attention', expected the same for all layers"},
+         "rotary positions of their own for 'full_attention', expected the same everywhere"},
         {"{\"model_type\":\"llama\",\"rope_parameters\":[1]}", COT_FORMAT, "rope_parameters is a list, expected a map"},
         {"{\"model_type\":\"llama\",\"rope_scaling\":3}", COT_FORMAT, "rope_scaling is a whole number, expected a map"},
         {"{\"model_type\":\"llama\",\"rope_parameters\":{\"partial_rotary_factor\":0.5}}", COT_FORMAT,

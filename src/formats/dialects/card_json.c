@@ -34,7 +34,8 @@ cot_status cot_card_ids_to_json(const cot_model_card *card, json_t *root)
 {
     if (card->bos_token_id >= 0 && json_object_set_new(root, "bos_token_id", id_value(card->bos_token_id)) != 0)
         return cot_keys_no_memory();
-    if (card->eos_count > 0 && json_object_set_new(root, "eos_token_id", eos_value(card)) != 0) return cot_keys_no_memory();
+    if (card->eos_count > 0 && json_object_set_new(root, "eos_token_id", eos_value(card)) != 0)
+        return cot_keys_no_memory();
     if (card->pad_token_id >= 0 && json_object_set_new(root, "pad_token_id", id_value(card->pad_token_id)) != 0)
         return cot_keys_no_memory();
     return COT_OK;
@@ -64,8 +65,10 @@ static cot_status read_eos(const cot_json_place *at, const json_t *root, cot_mod
     if (count > COT_MAX_EOS)
         return cot_fail(COT_FORMAT, "'%s': eos_token_id lists %zu tokens, expected at most %d", at->file, count,
                         COT_MAX_EOS);
-    for (size_t i = 0; i < count; i++)
-        COT_TRY(cot_json_int(at, key, json_is_array(value) ? json_array_get(value, i) : value, 0, &card->eos_token_id[i]));
+    for (size_t i = 0; i < count; i++) {
+        const json_t *id = json_is_array(value) ? json_array_get(value, i) : value;
+        COT_TRY(cot_json_int(at, key, id, 0, &card->eos_token_id[i]));
+    }
     card->eos_count = (int64_t)count;
     return COT_OK;
 }

@@ -67,8 +67,8 @@ cot_status cot_json_expected(const cot_json_place *at, const char *key, const js
     return cot_fail(COT_FORMAT, "'%s': %s is %s, expected %s", at->file, key, cot_json_kind(value), what);
 }
 
-static cot_status read_limited(const cot_json_place *at, const char *key, const json_t *value, double least, double most,
-                               int64_t *out)
+static cot_status read_limited(const cot_json_place *at, const char *key, const json_t *value, double least,
+                               double most, int64_t *out)
 {
     if (!json_is_integer(value)) return cot_json_expected(at, key, value, "a whole number");
     const json_int_t number = json_integer_value(value);
@@ -123,14 +123,14 @@ static cot_status read_types(const cot_json_place *at, const cot_dialect_key *ke
                              const cot_model_card *card, cot_layer_set *full)
 {
     if (!json_is_array(value) || json_array_size(value) != (size_t)card->num_layers)
-        return cot_fail(COT_FORMAT, "'%s': %s is %s of %zu, expected a kind for each of %lld layers", at->file, key->key,
-                        cot_json_kind(value), json_array_size(value), (long long)card->num_layers);
+        return cot_fail(COT_FORMAT, "'%s': %s is %s of %zu, expected a kind for each of %lld layers", at->file,
+                        key->key, cot_json_kind(value), json_array_size(value), (long long)card->num_layers);
     for (int64_t i = 0; i < card->num_layers; i++) {
         const char *type = json_string_value(json_array_get(value, (size_t)i));
         if (type && strcmp(type, FULL) == 0) cot_layer_add(full, i);
         else if (!type || strcmp(type, SLIDING) != 0)
-            return cot_fail(COT_FORMAT, "'%s': %s[%lld] is '%.60s', expected %s or %s", at->file, key->key, (long long)i,
-                            type ? type : "no text", FULL, SLIDING);
+            return cot_fail(COT_FORMAT, "'%s': %s[%lld] is '%.60s', expected %s or %s", at->file, key->key,
+                            (long long)i, type ? type : "no text", FULL, SLIDING);
     }
     return COT_OK;
 }
@@ -190,7 +190,8 @@ static cot_status set_absent(const cot_json_place *at, const cot_dialect_key *ke
     return COT_OK;
 }
 
-cot_status cot_keys_read(const cot_json_place *at, const cot_dialect_key *keys, const json_t *root, cot_model_card *card)
+cot_status cot_keys_read(const cot_json_place *at, const cot_dialect_key *keys, const json_t *root,
+                         cot_model_card *card)
 {
     for (const cot_dialect_key *key = keys; key->key; key++) {
         const json_t *value = key->kind == COT_KEY_IMPLIED ? NULL : json_object_get(root, key->key);

@@ -14,7 +14,8 @@ typedef struct {
 
 /* Adds the keys to the map. False when memory is short. */
 bool       cot_keys_put(const cot_dialect_key *keys, const cot_model_card *card, json_t *root);
-cot_status cot_keys_read(const cot_json_place *at, const cot_dialect_key *keys, const json_t *root, cot_model_card *card);
+cot_status cot_keys_read(const cot_json_place *at, const cot_dialect_key *keys, const json_t *root,
+                         cot_model_card *card);
 cot_status cot_keys_no_memory(void);
 
 /* Rotary positions: `rope_theta` and `rope_parameters`, and `rope_scaling` for transformers 4 where they are scaled.

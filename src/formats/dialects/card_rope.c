@@ -5,8 +5,7 @@
 #include "formats/dialects/card_keys.h"
 #include "formats/json.h"
 
-/* The fields of cot_rope_scaling and the types that have them. An absent factor is found below, an absent trained length
- * is the model's. */
+/* The fields of cot_rope_scaling and the types that have them. What is absent and has no default here is found below. */
 enum { YARN = 1 << COT_ROPE_YARN, LLAMA3 = 1 << COT_ROPE_LLAMA3, ALL = 0xfffe };
 
 static const struct {
@@ -90,8 +89,8 @@ static cot_status read_rope_type(const cot_json_place *at, const json_t *map, co
             rope->rope_type = i;
             return COT_OK;
         }
-    return cot_fail(COT_FORMAT, "'%s': rotary positions of type '%.60s', expected one of " COT_ROPE_TYPE_NAMES, at->file,
-                    text);
+    return cot_fail(COT_FORMAT, "'%s': rotary positions of type '%.60s', expected one of " COT_ROPE_TYPE_NAMES,
+                    at->file, text);
 }
 
 /* Some models turn a part of each head only, or differently from layer to layer. */
@@ -105,12 +104,13 @@ static cot_status refuse_others(const cot_json_place *at, const json_t *root, co
             return cot_fail(COT_FORMAT, "'%s': %s is %g, expected 1", at->file, part, json_number_value(values[i]));
     json_object_foreach((json_t *)map, key, value)
         if (json_is_object(value))
-            return cot_fail(COT_FORMAT, "'%s': rotary positions of their own for '%.60s', expected the same for all layers",
+            return cot_fail(COT_FORMAT, "'%s': rotary positions of their own for '%.60s', expected the same everywhere",
                             at->file, key);
     return COT_OK;
 }
 
-static cot_status read_theta(const cot_json_place *at, const json_t *root, const json_t *newer, double absent, double *out)
+static cot_status read_theta(const cot_json_place *at, const json_t *root, const json_t *newer, double absent,
+                             double *out)
 {
     const json_t *theta = json_object_get(newer, "rope_theta");
     if (!theta || json_is_null(theta)) theta = json_object_get(root, "rope_theta");
@@ -142,7 +142,8 @@ cot_status cot_rope_read(const cot_json_place *at, const json_t *root, double ab
     const json_t *map = newer && !json_is_null(newer) ? newer : older;
     COT_TRY(read_theta(at, root, newer, absent_theta, &card->rope_theta));
     if (!map || json_is_null(map)) return COT_OK;
-    if (!json_is_object(map)) return cot_json_expected(at, map == newer ? "rope_parameters" : "rope_scaling", map, "a map");
+    const char *key = map == newer ? "rope_parameters" : "rope_scaling";
+    if (!json_is_object(map)) return cot_json_expected(at, key, map, "a map");
     COT_TRY(refuse_others(at, root, map));
     COT_TRY(read_rope_type(at, map, &card->rope));
     if (card->rope.rope_type == COT_ROPE_DEFAULT) return COT_OK;

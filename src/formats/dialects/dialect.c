@@ -167,7 +167,8 @@ bool cot_dialect_joined_name(const cot_dialect *dialect, const char *name, char 
 {
     int64_t layer = 0, unused;
     for (const cot_dialect_tensor *row = dialect->joined; row && row->ours; row++)
-        if (cot_pattern_match(row->ours, name, &layer, &unused)) return cot_pattern_fill(row->published, layer, 0, out, size);
+        if (cot_pattern_match(row->ours, name, &layer, &unused))
+            return cot_pattern_fill(row->published, layer, 0, out, size);
     return false;
 }
 
@@ -188,7 +189,8 @@ bool cot_dialect_misfit(const cot_dialect *dialect, const cot_model_card *card, 
                         size_t size)
 {
     if (dialect->keeps_unknown) return false;
-    return cot_traits_misfit(dialect->must, dialect->may, card, reason, size) || misses_name(dialect, params, reason, size);
+    return cot_traits_misfit(dialect->must, dialect->may, card, reason, size)
+           || misses_name(dialect, params, reason, size);
 }
 
 const cot_dialect *cot_dialect_for(const cot_model_card *card, const cot_params *params)

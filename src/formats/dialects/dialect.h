@@ -31,9 +31,16 @@ typedef struct {
     uint64_t bits[COT_MAX_LAYERS / 64];
 } cot_layer_set;
 
-static inline bool cot_layer_in(const cot_layer_set *set, int64_t layer) { return set->bits[layer / 64] >> layer % 64 & 1; }
-static inline void cot_layer_add(cot_layer_set *set, int64_t layer) { set->bits[layer / 64] |= 1ull << layer % 64; }
-static inline void cot_layer_remove(cot_layer_set *set, int64_t layer) { set->bits[layer / 64] &= ~(1ull << layer % 64); }
+static inline uint64_t cot_layer_bit(int64_t layer) { return (uint64_t)1 << layer % 64; }
+static inline bool     cot_layer_in(const cot_layer_set *set, int64_t layer)
+{
+    return set->bits[layer / 64] & cot_layer_bit(layer);
+}
+static inline void cot_layer_add(cot_layer_set *set, int64_t layer) { set->bits[layer / 64] |= cot_layer_bit(layer); }
+static inline void cot_layer_remove(cot_layer_set *set, int64_t layer)
+{
+    set->bits[layer / 64] &= ~cot_layer_bit(layer);
+}
 int64_t            cot_layer_count(const cot_layer_set *set);
 
 /* What a config.json says about a decoder, in published words. 0 and false mean "none" unless said otherwise; start
@@ -106,8 +113,8 @@ enum {
 const char *cot_trait_text(int index);
 uint32_t    cot_card_traits(const cot_model_card *card);
 
-/* Why a format whose models must and may have these traits has no place for the card, in words such as "it has experts",
- * into reason [size]; false when it has. */
+/* Why a format whose models must and may have these traits has no place for the card, in words such as
+ * "it has experts", into reason [size]; false when it has. */
 bool cot_traits_misfit(uint32_t must, uint32_t may, const cot_model_card *card, char *reason, size_t size);
 
 /* Which rows of an internal tensor (of one expert of it) a published one holds. */
@@ -129,7 +136,7 @@ typedef enum {
     COT_KEY_USED,      /* a bool: does the whole number of an earlier row count? If not it becomes 0 */
     COT_KEY_LAYERS,    /* a list of layers: adds them to a set */
     COT_KEY_STEP,      /* a whole number n, written as 1: adds all but every n-th layer to a set */
-    COT_KEY_LAYER_TYPES,  /* a kind of attention for each layer: adds "full_attention" to a set; a sliding_window needs it */
+    COT_KEY_LAYER_TYPES,  /* a kind of attention for each layer: adds "full_attention" to a set. A window needs it */
     COT_KEY_FIXED,     /* models of the family differ in it, ours do not: `text` is written, all else refused */
 } cot_key_kind;
 

@@ -1,4 +1,4 @@
-/* OLMoE: experts in every layer, gates as they are, norms of q and k over all heads together.   [muennighoff2024olmoe] */
+/* OLMoE: experts in every layer, gates as they are, norms of q and k over the vector.   [muennighoff2024olmoe] */
 #include "formats/dialects/dialect.h"
 
 static const cot_dialect_tensor tensors[] = {

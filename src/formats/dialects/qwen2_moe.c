@@ -32,8 +32,8 @@ const cot_dialect cot_dialect_qwen2_moe = {
     .architecture = "Qwen2MoeForCausalLM",
     .source = "yang2024qwen2",
     .must = COT_TRAIT_EXPERTS | COT_TRAIT_SHARED,
-    .may = COT_TRAIT_DENSE_BETWEEN | COT_TRAIT_UNIT_GATES | COT_TRAIT_RAW_GATES | COT_TRAIT_QKV_BIAS | COT_TRAIT_WINDOW |
-           COT_TRAIT_SOME_WINDOWS | COT_TRAIT_HEAD_DIM | COT_TRAIT_SCALED_ROPE,
+    .may = COT_TRAIT_DENSE_BETWEEN | COT_TRAIT_UNIT_GATES | COT_TRAIT_RAW_GATES | COT_TRAIT_QKV_BIAS |
+           COT_TRAIT_WINDOW | COT_TRAIT_SOME_WINDOWS | COT_TRAIT_HEAD_DIM | COT_TRAIT_SCALED_ROPE,
     .tensors = tensors,
     .joined = joined,
     .keys = keys,

@@ -1,5 +1,5 @@
 /* Qwen3-MoE: experts without a shared one, norms of q and k for each head.   [yang2025qwen3]
- * transformers 4 calls the number of experts num_experts, transformers 5 reads that too and writes num_local_experts. */
+ * transformers 4 knows num_experts, transformers 5 reads that too but writes num_local_experts. */
 #include "formats/dialects/dialect.h"
 
 static const cot_dialect_tensor tensors[] = {

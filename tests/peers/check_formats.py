@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, logging
 
+from peers_table import record
 from published_models import CASES, POSITIONS, VOCAB, build, old_style
 
 logging.set_verbosity_error()
@@ -60,12 +61,13 @@ class Folders:
         good = self.run(self.coterie, "eval", folder, "--tokens", self.work / "ids.json", "--logits", out)
         return load_file(out)["logits"] if good else None
 
-    def compare(self, what, got, want):
+    def compare(self, name, way, got, want):
         error = float("inf") if got is None else (got - want).abs().max().item()
-        check(what, error <= LIMIT, f"logits of size {want.abs().max():.1f} differ by {error:.1e} of {LIMIT:.0e}")
+        record("transformers", f"logits of folders of five families with all options, {way}", error, LIMIT)
+        check(f"{name}: {way}", error <= LIMIT, f"logits of size {want.abs().max():.1f} differ by {error:.1e} of {LIMIT:.0e}")
 
     def read(self, name, folder, want):
-        self.compare(f"{name}: read", self.ours(folder), want)
+        self.compare(name, "read", self.ours(folder), want)
 
     def write(self, name, family, folder, want):
         again = self.work / "again"
@@ -74,7 +76,7 @@ class Folders:
         got, strange = theirs(again, self.ids)
         config = json.loads((again / "config.json").read_text())
         check(f"{name}: written as {config['model_type']}", config["model_type"] == family and not strange, str(strange or ""))
-        self.compare(f"{name}: written", got, want)
+        self.compare(name, "written", got, want)
 
 
 def check_case(folders, name, family, changes):

@@ -51,6 +51,22 @@ train: {tokens: 20e6, batch: 16, optimizer: {kind: adamw, lr: 1e-3}, schedule: {
   `1::2`, `-2:`, `0:4`) and a `mixer`, an `ffn`, or both, which then stand in place of the model's.
 - **Side by side.** A list under `ffn` (at most four) is run on the same input and added up:
   `ffn: [{kind: dense, intermediate_size: 512}, {kind: sparse, ...}]`. A shared expert is `shared` inside a sparse one.
+- **Training a model on.** `coterie train --from MODEL my.yaml`, or `from: MODEL` at the top of the recipe, starts from
+  the parameters of a model folder: one of our own runs, or any other that `coterie info` takes. Step counts, schedule and
+  optimizer start anew; the folder is read only, and not needed any more once the run has begun.
+  - *On the command line*, the folder's architecture and tokenizer take the place of the recipe's `model` and
+    `data.tokenizer`, so that any recipe serves: it says on what is trained, and how.
+  - *With `from` in the recipe*, what stands there counts as well: `data.tokenizer` in place of the folder's, and each key
+    under `model` in place of the folder's (`model: {dropout: 0.1, layers: {0: {ffn: {balance: []}}}}` changes two things;
+    a block of another `kind` replaces the whole block). `--set model...` does the same after `--from`.
+  - The weights must fit what comes of it, tensor by tensor. The vocabulary is the folder's, and must hold the tokenizer's.
+- **Freezing.** `train.freeze` picks parameters by patterns of their names (`*` and `?` as in the shell; a `!` in front lets
+  go again of what it picks; the last that fits counts): `freeze: ['*', '!*.router.*']` trains routers only. What is frozen
+  keeps its bits, has neither gradient nor optimizer state, and layers below the lowest trained one are not gone back
+  through (with `recompute` they are). Rates and decay of their own come from `train.optimizer.groups`:
+  `groups: [{match: '*.experts.*', lr_scale: 0.1}, {match: '*.router.*', lr_scale: 2, weight_decay: 0}]`.
+  `coterie info --parameters MODEL` lists the names. Joined matrices (q, k and v; gate and up; all experts of a layer) are one
+  parameter. FLOPs and the expected time are told as if nothing were frozen.
 - The same inline form describes routers, balance rules and capacity to `coterie route` (the router lab), and whole
   feed-forwards to [`<coterie/sparse_layer.h>`](../include/coterie/sparse_layer.h).
 

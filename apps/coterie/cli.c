@@ -308,7 +308,14 @@ void cli_watch_stop(void)
 
 bool cli_stop_requested(void) { return stop_requested; }
 
-cot_status cli_read_recipe(const cli_args *args, const char *name, cot_config **out)
+static cot_status start_from(cot_config *recipe, const char *from)
+{
+    cot_config_remove(recipe, "model");
+    cot_config_remove(recipe, "data.tokenizer");
+    return cot_config_set_text(recipe, "from", from);
+}
+
+cot_status cli_read_recipe(const cli_args *args, const char *name, const char *from, cot_config **out)
 {
     char *path;
     *out = NULL;
@@ -316,6 +323,7 @@ cot_status cli_read_recipe(const cli_args *args, const char *name, cot_config **
     if (status != COT_OK) return status;
     cot_config *config = NULL;
     status = cot_config_read(path, &config);
+    if (status == COT_OK && from) status = start_from(config, from);
     for (size_t i = 0; status == COT_OK && i < cli_count(args, "set"); i++)
         status = cot_config_set(config, cli_text_at(args, "set", i));
     free(path);

@@ -79,8 +79,9 @@ bool cli_stop_requested(void);
 
 /* ---- shared by several commands ---- */
 
-/* Reads a recipe by path or name, with every --set of the command line on top. The table needs CLI_SET_OPTION. */
-cot_status cli_read_recipe(const cli_args *args, const char *name, cot_config **out);
+/* Reads a recipe by path or name, with every --set of the command line on top. The table needs CLI_SET_OPTION. With a model folder
+ * `from` (may be NULL) the recipe starts from that model: what its file says about model and tokenizer is left aside. */
+cot_status cli_read_recipe(const cli_args *args, const char *name, const char *from, cot_config **out);
 
 #define CLI_SET_OPTION                                                                           \
     {.name = "set", .kind = CLI_TEXT, .repeated = true, .value = "KEY=VALUE",                    \

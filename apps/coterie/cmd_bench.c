@@ -69,7 +69,7 @@ static int run_case(const cli_args *args, const char *name, const char *dtype, j
     const int64_t steps = cli_int(args, "steps") ? cli_int(args, "steps") : small ? 60 : 6;
     snprintf(file, sizeof file, "bench-%s", name);
     snprintf(precision, sizeof precision, "train.precision=%s", dtype);
-    CLI_TRY(cli_read_recipe(args, file, &recipe));
+    CLI_TRY(cli_read_recipe(args, file, NULL, &recipe));
     cot_status status = cot_config_set(recipe, precision);
     if (status == COT_OK) status = cot_config_set(recipe, "train.steps=1000000");
     if (status == COT_OK) status = cot_bench_train(recipe, steps, &result);

@@ -118,11 +118,12 @@ static int declare(const cli_args *args, const char *name, cot_model **out)
 {
     cot_config *recipe;
     int64_t context = 128;
-    CLI_TRY(cli_read_recipe(args, name, &recipe));
-    const cot_config *section = cot_config_get(recipe, "model");
+    CLI_TRY(cli_read_recipe(args, name, NULL, &recipe));
+    const cot_config *section = cot_config_get(recipe, "model"), *from = cot_config_get(recipe, "from");
     (void)cot_config_int(cot_config_get(recipe, "data.context"), &context);
     int code = CLI_OK;
-    if (!section) code = cli_fail("%s: the recipe has no 'model', expected a map such as {kind: lm, ...}", cot_config_file(recipe));
+    if (from) code = cli_fail("%s: the recipe starts from a model: see coterie info %s", cot_config_file(recipe), cot_config_text(from));
+    else if (!section) code = cli_fail("%s: the recipe has no 'model', expected a map such as {kind: lm, ...}", cot_config_file(recipe));
     else if (cot_model_create(section, vocabulary_of(recipe), context, out) != COT_OK) code = cli_failed();
     cot_config_destroy(recipe);
     return code;

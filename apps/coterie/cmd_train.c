@@ -17,6 +17,7 @@
 static const cli_option options[] = {
     CLI_SET_OPTION,
     {.name = "out", .letter = 'o', .kind = CLI_TEXT, .value = "DIR", .help = "the run's folder (default: runs/ and the recipe's name, numbered when taken)"},
+    {.name = "from", .kind = CLI_TEXT, .value = "MODEL", .help = "starts from the parameters of a model folder, with its architecture and tokenizer"},
     {.name = "resume", .kind = CLI_TEXT, .value = "DIR", .help = "goes on with the run in DIR where its last checkpoint stands"},
     {.name = "dry-run", .kind = CLI_FLAG, .help = "says what the run would be and cost, and stops"},
     CLI_OPTION_END,
@@ -66,6 +67,11 @@ static void print_plan(const cot_plan *plan, FILE *stream)
             (long long)model.hidden_size, (long long)model.vocab_size);
     cot_model_layer_text(cot_plan_model(plan), model.num_layers - 1, layer, sizeof layer);
     fprintf(stream, "layers     %lld sparse, %lld dense; the last: %s\n", (long long)model.sparse_layers, (long long)(model.num_layers - model.sparse_layers), layer);
+    if (info.from) fprintf(stream, "from       %s\n", info.from);
+    if (info.parameters_trained < model.parameters_total) {
+        format_count((double)info.parameters_trained, active, sizeof active);
+        fprintf(stream, "frozen     all but %s parameters\n", active);
+    }
     fprintf(stream, "data       %s training tokens in %d sources, %lld for validation\n", train, cot_corpus_source_count(cot_plan_corpus(plan)),
             (long long)info.valid_tokens);
     fprintf(stream, "training   %s tokens in %lld steps of %lld rows of %lld; %s, %s, products in %s, seed %llu\n", tokens, (long long)info.steps,
@@ -166,7 +172,7 @@ static int start(const cli_args *args, preparing *p)
     const char *name = cli_positional(args, 0) ? cli_positional(args, 0) : "default";
     cot_config *recipe;
     cot_plan *plan;
-    CLI_TRY(cli_read_recipe(args, name, &recipe));
+    CLI_TRY(cli_read_recipe(args, name, cli_text(args, "from"), &recipe));
     const cot_status status = cot_plan_create(recipe, show_preparation, p, &plan);
     cot_config_destroy(recipe);
     progress_clear(&p->bar);
@@ -207,6 +213,7 @@ static int run(const cli_args *args)
 {
     preparing p = {0};
     if (cli_given(args, "resume") && cli_positional(args, 0)) return cli_misuse(args, "--resume has its recipe already: leave '%s' out", cli_positional(args, 0));
+    if (cli_given(args, "resume") && cli_given(args, "from")) return cli_misuse(args, "--resume goes on with a run, --from starts a new one: expected one of them");
     cli_watch_stop();
     return cli_given(args, "resume") ? resume(args, &p) : start(args, &p);
 }
@@ -218,10 +225,14 @@ const cli_command command_train = {
     .details = "RECIPE is a YAML file or the name of one that comes with Coterie (coterie list recipes); without it the default one is run. The run's folder "
                "is a model folder that eval, generate, info and plot take, with metrics.jsonl beside (a line a step).\n"
                "Ctrl-C and SIGTERM finish the step, save, say how to go on, and end with exit code 0; a second one ends at once. --resume goes on, and "
-               "the continued run is bit-identical to one never stopped.",
+               "the continued run is bit-identical to one never stopped.\n"
+               "--from MODEL trains a model on: its architecture and tokenizer take the place of the recipe's (--set model.dropout=0.1 changes them), "
+               "the rest of RECIPE says on what and how. train.freeze keeps parameters as they are, train.optimizer.groups gives some their own learning "
+               "rate and weight decay.",
     .examples = "coterie train\tthe default recipe, on the corpus that comes with Coterie\n"
                 "coterie train --set train.seed=2 --set train.optimizer.lr=2e-3\tthe same with changes\n"
                 "coterie train my.yaml --dry-run\tparameters, memory, FLOPs, expected time\n"
+                "coterie train my.yaml --from runs/default --set 'train.freeze=[\"*\", \"!*.router.*\"]'\ttrains a model's routers on, on other texts\n"
                 "coterie train --resume runs/default --set train.tokens=8e6\ta longer run from where it stopped\n",
     .max_positional = 1,
     .options = options,

@@ -48,6 +48,27 @@ COT_API cot_status cot_config_set(cot_config *config, const char *assignment);
  */
 COT_API cot_status cot_config_set_text(cot_config *config, const char *path, const char *text);
 
+/**
+ * Sets a copy of a tree at a dotted path; its values keep the file and line where they stood.
+ *
+ * Errors   as cot_config_set().
+ */
+COT_API cot_status cot_config_put(cot_config *config, const char *path, const cot_config *tree);
+
+/** Takes away what stands at a dotted path; nothing happens where nothing does. */
+COT_API void cot_config_remove(cot_config *config, const char *path);
+
+/**
+ * Lays a map over another one: each key by itself, and so on inside, unless they name different kinds. What is no map takes the place of what was
+ * there. A map over a list changes the entries whose places are its keys, as in `layers.0.at=2`.
+ *
+ *   config   changed
+ *   over     copied; NULL changes nothing
+ *
+ * Errors   COT_INVALID for a key that is no place of the list below it.
+ */
+COT_API cot_status cot_config_overlay(cot_config *config, const cot_config *over);
+
 COT_API cot_config_kind   cot_config_get_kind(const cot_config *config);
 COT_API size_t            cot_config_size(const cot_config *config);                      /**< Entries of a list or map; 0 for others. */
 COT_API const cot_config *cot_config_at(const cot_config *config, size_t index);          /**< The index-th entry, or NULL. */

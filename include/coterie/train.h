@@ -21,6 +21,9 @@ typedef bool (*cot_prepare_progress)(void *context, const char *what, uint64_t d
  *
  *   recipe   map with model, data and train; copied. Relative data paths are taken from the working directory
  *
+ * With `from: FOLDER` in the recipe the run starts from the parameters of that model folder; its `model` section and tokenizer serve where the recipe
+ * has none, and what the recipe says under `model` is laid over that section (cot_config_overlay()). The weights must fit what comes of it.
+ *
  * Errors   the recipe's with file, line and key; those of cot_corpus_create() and cot_model_create(); COT_OUT_OF_MEMORY when the model with
  *          its optimizer state will not fit into this machine's memory (nothing has been taken then).
  */
@@ -38,6 +41,8 @@ typedef struct {
     int64_t train_tokens, valid_tokens; /**< in the corpus */
     const char *optimizer, *schedule, *precision;
     uint64_t seed;
+    const char *from;                   /**< the model folder that the run starts from, or NULL */
+    int64_t parameters_trained;         /**< all but the frozen ones; FLOPs are counted as if there were none of those */
 } cot_plan_info;
 
 COT_API cot_plan_info    cot_plan_describe(const cot_plan *plan);

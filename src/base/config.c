@@ -251,3 +251,51 @@ cot_status cot_config_set_text(cot_config *config, const char *path, const char 
     value->text = cot_config_intern(config->arena, text, strlen(text));
     return value->text ? put_at(config, path, length, value) : no_memory();
 }
+
+static cot_status put_copy(cot_config *config, const char *path, size_t length, const cot_config *tree)
+{
+    cot_config *copy;
+    const char *file = cot_config_intern(config->arena, tree->file, strlen(tree->file));
+    if (!file) return no_memory();
+    COT_TRY(copy_into(config->arena, file, tree, &copy));
+    return put_at(config, path, length, copy);
+}
+
+cot_status cot_config_put(cot_config *config, const char *path, const cot_config *tree)
+{
+    if (!config || !path || !tree) return cot_fail(COT_INVALID, "no configuration, path or tree to put");
+    const size_t length = strlen(path);
+    int depth;
+    COT_TRY(check_path(config, path, length, &depth));
+    return put_copy(config, path, length, tree);
+}
+
+void cot_config_remove(cot_config *config, const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    const cot_config *found = cot_config_get(config, path);
+    if (!found || !found->parent) return;
+    cot_config *parent = found->parent;
+    const size_t place = find_entry(parent, dot ? dot + 1 : path, strlen(dot ? dot + 1 : path));
+    parent->size--;
+    for (size_t i = place; i < parent->size; i++) parent->items[i] = parent->items[i + 1];
+}
+
+/* Is `over` laid over `below` key by key? Not where both name a kind, and not the same one. */
+static bool goes_over(const cot_config *below, const cot_config *over)
+{
+    if (over->kind != COT_CONFIG_MAP || below->kind == COT_CONFIG_SCALAR) return false;
+    const char *kind_below = cot_config_text(cot_config_get(below, "kind")), *kind_over = cot_config_text(cot_config_get(over, "kind"));
+    return !kind_below || !kind_over || strcmp(kind_below, kind_over) == 0;
+}
+
+cot_status cot_config_overlay(cot_config *config, const cot_config *over)
+{
+    for (size_t i = 0; i < cot_config_size(over); i++) {
+        const cot_config *item = over->items[i];
+        const size_t length = strlen(item->key), place = find_entry(config, item->key, length);
+        cot_config *below = place < config->size ? config->items[place] : NULL;
+        COT_TRY(below && goes_over(below, item) ? cot_config_overlay(below, item) : put_copy(config, item->key, length, item));
+    }
+    return COT_OK;
+}

@@ -108,7 +108,7 @@ static cot_status bpe(const cot_config *data, const cot_data_options *o, int64_t
     return status;
 }
 
-cot_status cot_recipe_tokenizer(const cot_config *data, cot_data_progress progress, void *context, cot_tokenizer **out, char **keep)
+cot_status cot_recipe_tokenizer(const cot_config *data, const char *folder, cot_data_progress progress, void *context, cot_tokenizer **out, char **keep)
 {
     cot_data_options o;
     settings s = {0};
@@ -116,8 +116,8 @@ cot_status cot_recipe_tokenizer(const cot_config *data, cot_data_progress progre
     *keep = NULL;
     COT_TRY(cot_data_options_read(data, &o));
     cot_status status = o.random ? COT_OK : read_settings(o.tokenizer, &s);
-    if (status == COT_OK && !o.random)
-        status = s.path && *s.path ? cot_tokenizer_load(s.path, out) : bpe(data, &o, s.vocab_size, progress, context, out, keep);
+    const char *path = s.path && *s.path ? s.path : o.tokenizer ? NULL : folder;
+    if (status == COT_OK && !o.random) status = path ? cot_tokenizer_load(path, out) : bpe(data, &o, s.vocab_size, progress, context, out, keep);
     cot_options_release(cot_tokenizer_section_options, &s);
     cot_data_options_release(&o);
     return status;

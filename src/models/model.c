@@ -154,7 +154,7 @@ cot_model_info cot_model_describe(const cot_model *model, int64_t context)
     info.flops_forward = layers + 2.0 * (double)model->hidden_size * (double)model->vocab_size;
     info.flops_training = 3 * info.flops_forward;
     info.flops_recompute = layers;
-    info.bytes_training = 16 * cot_params_elements(model->params, true);
+    info.bytes_training = 4 * info.parameters_total + 12 * cot_params_elements(model->params, true);
     info.published_as = cot_model_published_as(model);
     info.bytes_serving = 4 * info.parameters_total + sequences;
     return info;

@@ -63,4 +63,10 @@ cot_status cot_model_sequences_create(const cot_model *model, int64_t capacity, 
 void       cot_model_sequences_destroy(const cot_model *model, void **sequences);
 void       cot_model_sequences_truncate(const cot_model *model, void **sequences, int64_t length);
 
+/* What the config.json of a model folder says: its `model` section (a tree of its own), symbols, and longest sequence. */
+cot_status cot_model_folder_describe(const char *folder, cot_config **section, int64_t *vocab_size, int64_t *context);
+
+/* Takes memory for a declared model's parameters and fills them from a folder whose weights have the same names and shapes. */
+cot_status cot_model_load_weights(cot_model *model, const char *folder);
+
 #endif

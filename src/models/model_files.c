@@ -34,12 +34,32 @@ static cot_status load_tokenizer(const char *folder, const cot_model *model, cot
     return status;
 }
 
+cot_status cot_model_load_weights(cot_model *model, const char *folder)
+{
+    cot_model_folder f = {0};
+    COT_TRY(cot_model_folder_read(folder, &f));
+    const cot_status status = cot_model_folder_load_weights(folder, &f, model->params);
+    cot_model_folder_release(&f);
+    return status;
+}
+
+cot_status cot_model_folder_describe(const char *folder, cot_config **section, int64_t *vocab_size, int64_t *context)
+{
+    cot_model_folder f = {0};
+    *section = NULL;
+    COT_TRY(cot_model_folder_read(folder, &f));
+    *section = f.section;
+    *vocab_size = f.card.vocab_size;
+    *context = f.card.max_position;
+    f.section = NULL;
+    cot_model_folder_release(&f);
+    return COT_OK;
+}
+
 static cot_status load(const char *folder, const cot_model_folder *f, cot_model **out)
 {
     COT_TRY(cot_model_create(f->section, f->card.vocab_size, f->card.max_position, out));
-    COT_TRY(cot_model_folder_load_weights(folder, f, (*out)->params));
-    for (size_t i = 0; i < cot_params_count((*out)->params); i++) cot_params_at((*out)->params, i)->version++;
-    return COT_OK;
+    return cot_model_folder_load_weights(folder, f, (*out)->params);
 }
 
 static cot_status load_folder(const char *folder, cot_model **out)

@@ -102,7 +102,7 @@ static size_t padded_bytes(const cot_param *param)
     return (bytes + COT_ALIGNMENT - 1) / COT_ALIGNMENT * COT_ALIGNMENT;
 }
 
-static bool trained(const cot_param *param) { return param->spec.update != COT_UPDATE_BUFFER; }
+static bool trained(const cot_param *param) { return param->spec.update != COT_UPDATE_BUFFER && !param->frozen; }
 
 cot_status cot_params_allocate_raw(cot_params *params)
 {

@@ -35,7 +35,7 @@ typedef struct cot_param {
     char          *name;
     cot_param_spec spec;            /* spec.name is NULL; use name */
     cot_tensor     value;           /* real dtype of the list; value.grad is the gradient (zero between steps) */
-    bool           frozen;
+    bool           frozen;          /* stays as it is: no gradient, no optimizer state. Set before gradients are allocated */
     bool           grad_fresh;      /* nothing has flowed into value.grad since the last cot_params_clear_grads */
     uint64_t       version;         /* counts changes of value.data: packed copies are remade when it moves */
     void          *packed;          /* packed copies for the products, owned by ops/matmul */

@@ -12,16 +12,19 @@
 #include "data/recipe_tokenizer.h"
 #include "objectives/objective.h"
 #include "training/optimizers/optimizer.h"
+#include "training/patterns.h"
 #include "training/schedules/schedule.h"
 
 typedef struct {
     const cot_config *model, *data, *train;
+    char             *from;
 } sections;
 
 const cot_option cot_recipe_options[] = {
     COT_OPTION_PART(sections, model, "models", "the architecture"),
     COT_OPTION_PART(sections, data, "data", "what is trained on"),
     COT_OPTION_PART(sections, train, "train", "how long, how fast and how precisely"),
+    COT_OPTION_STRING(sections, from, "", "a model folder to start from; what `model` says is laid over its model section"),
     COT_OPTION_END,
 };
 
@@ -33,6 +36,7 @@ const cot_option cot_train_option_table[] = {
     COT_OPTION_PART(cot_train_options, optimizer, "optimizers", "{kind: adamw, lr: 1e-3, ...}; see `coterie list optimizers`"),
     COT_OPTION_PART(cot_train_options, schedule, "schedules", "{kind: cosine, warmup: 0.02, ...}; see `coterie list schedules`; absent: constant"),
     COT_OPTION_PART(cot_train_options, objective, "objectives", "{kind: next_token}"),
+    COT_OPTION_NODE(cot_train_options, freeze, "patterns of names of parameters that stay as they are, e.g. ['embed.*', 'layers.0.*']; a '!' in front lets go again"),
     COT_OPTION_DOUBLE(cot_train_options, clip_grad_norm, 1, 0, 1e9, "largest gradient norm (all parameters together); 0 = no limit"),
     COT_OPTION_CHOICE(cot_train_options, precision, 0, "auto|f32|bf16", "of products; auto: the fastest that the machine has"),
     COT_OPTION_INT(cot_train_options, seed, 1, 0, 9e15, "of initialisation, shuffling, noise and dropout"),
@@ -58,13 +62,29 @@ static bool tell(void *context, uint64_t done, uint64_t total)
 
 static cot_status check_sections(const cot_config *recipe)
 {
-    sections found;
+    sections found = {0};
     if (cot_config_get_kind(recipe) != COT_CONFIG_MAP)
         return cot_fail(COT_INVALID, "%s: no recipe: expected a map with model, data and train", cot_config_file(recipe));
     COT_TRY(cot_options_apply(cot_recipe_options, &found, recipe));
-    const char *missing = !found.model ? "model" : !found.data ? "data" : !found.train ? "train" : NULL;
+    const bool starts_anew = !found.from || !*found.from;
+    cot_options_release(cot_recipe_options, &found);
+    const char *missing = starts_anew && !found.model ? "model" : !found.data ? "data" : !found.train ? "train" : NULL;
     return missing ? cot_fail(COT_INVALID, "%s: the recipe has no '%s', expected model, data and train", cot_config_file(recipe), missing)
                    : COT_OK;
+}
+
+/* The recipe's model section is the source's, with what the recipe says about the model on top. */
+static cot_status take_source(cot_plan *plan)
+{
+    const char *from = cot_config_text(cot_config_get(plan->recipe, "from"));
+    if (!from || !*from) return COT_OK;
+    if (!plan->source && !(plan->source = cot_strdup(from))) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a path");
+    cot_config *section;
+    COT_TRY(cot_model_folder_describe(plan->source, &section, &plan->vocab_size, &plan->longest));
+    cot_status status = cot_config_overlay(section, cot_config_get(plan->recipe, "model"));
+    if (status == COT_OK) status = cot_config_put(plan->recipe, "model", section);
+    cot_config_destroy(section);
+    return status;
 }
 
 static cot_status take_train(cot_plan *plan)
@@ -84,13 +104,14 @@ static cot_status take_train(cot_plan *plan)
 static cot_status check_early(const cot_plan *plan)
 {
     cot_model *model = NULL;
-    COT_TRY(cot_model_create(cot_config_get(plan->recipe, "model"), 1, 1, &model));
-    cot_model_destroy(model);
     cot_schedule *schedule = NULL;
     cot_objective *objective = NULL;
-    cot_status status = cot_schedule_create(plan->train.schedule, &schedule);
+    cot_status status = cot_model_create(cot_config_get(plan->recipe, "model"), 1, 1, &model);
+    if (status == COT_OK) status = cot_schedule_create(plan->train.schedule, &schedule);
     if (status == COT_OK) status = cot_objective_create(plan->train.objective, &objective);
-    if (status == COT_OK) status = cot_optimizer_check(plan->train.optimizer);
+    if (status == COT_OK) status = cot_params_freeze(model->params, plan->train.freeze);
+    if (status == COT_OK) status = cot_optimizer_check(plan->train.optimizer, model->params);
+    cot_model_destroy(model);
     cot_schedule_destroy(schedule);
     cot_objective_destroy(objective);
     return status;
@@ -115,7 +136,7 @@ static cot_status take_data(cot_plan *plan, cot_prepare_progress progress, void 
     const cot_config *data = cot_config_get(plan->recipe, "data");
     telling t = {progress, context, "tokenizer"};
     char *keep;
-    COT_TRY(cot_recipe_tokenizer(data, tell, &t, &plan->tokenizer, &keep));
+    COT_TRY(cot_recipe_tokenizer(data, plan->source, tell, &t, &plan->tokenizer, &keep));
     t.what = "corpus";
     const cot_status status = cot_corpus_create(data, plan->tokenizer, tell, &t, &plan->corpus);
     if (status == COT_OK) cot_recipe_tokenizer_keep(plan->tokenizer, keep);
@@ -155,22 +176,41 @@ static cot_status check_memory(const cot_plan *plan)
                     (double)needed / 1e9, (long long)cot_model_describe(plan->model, 0).parameters_total, (double)available / 1e9);
 }
 
+/* A model that goes on keeps its symbols, and the longest sequence that it was meant for. */
+static cot_status make_model(cot_plan *plan)
+{
+    const int32_t symbols = cot_corpus_vocabulary(plan->corpus);
+    if (plan->source && symbols > plan->vocab_size)
+        return cot_fail(COT_INVALID, "the data have %d symbols, the model in %s %lld: they belong to different tokenizers", symbols, plan->source, (long long)plan->vocab_size);
+    const int64_t vocab_size = plan->source ? plan->vocab_size : symbols, longest = plan->longest > plan->context ? plan->longest : plan->context;
+    COT_TRY(cot_model_create(cot_config_get(plan->recipe, "model"), vocab_size, longest, &plan->model));
+    return cot_params_freeze(plan->model->params, plan->train.freeze);
+}
+
 static cot_status prepare(cot_plan *plan, cot_prepare_progress progress, void *context)
 {
     COT_TRY(check_sections(plan->recipe));
     COT_TRY(take_train(plan));
+    COT_TRY(take_source(plan));
     COT_TRY(check_early(plan));
     COT_TRY(take_data(plan, progress, context));
-    COT_TRY(cot_model_create(cot_config_get(plan->recipe, "model"), cot_corpus_vocabulary(plan->corpus), plan->context, &plan->model));
+    COT_TRY(make_model(plan));
     return check_memory(plan);
 }
 
 cot_status cot_plan_create(const cot_config *recipe, cot_prepare_progress progress, void *context, cot_plan **out)
 {
+    return cot_plan_create_from(recipe, NULL, progress, context, out);
+}
+
+cot_status cot_plan_create_from(const cot_config *recipe, const char *source, cot_prepare_progress progress, void *context, cot_plan **out)
+{
     *out = NULL;
     cot_plan *plan = cot_calloc(sizeof *plan);
     if (!plan) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a plan");
     cot_status status = cot_config_copy(recipe, &plan->recipe);
+    if (status == COT_OK && source && cot_config_get(recipe, "from") && !(plan->source = cot_strdup(source)))
+        status = cot_fail(COT_OUT_OF_MEMORY, "no memory for a path");
     if (status == COT_OK) status = prepare(plan, progress, context);
     if (status != COT_OK) {
         cot_plan_destroy(plan);
@@ -188,6 +228,7 @@ void cot_plan_destroy(cot_plan *plan)
     cot_corpus_destroy(plan->corpus);
     cot_tokenizer_destroy(plan->tokenizer);
     cot_config_destroy(plan->recipe);
+    cot_free(plan->source);
     cot_free(plan);
 }
 
@@ -212,7 +253,10 @@ static double update_flops(const cot_plan *plan)
     double sum = 0;
     if (cot_family_find("optimizer", cot_optimizer_at, plan->train.optimizer, &member) != COT_OK) return 0;
     const cot_optimizer_ops *ops = (const cot_optimizer_ops *)member;
-    for (size_t i = 0; ops->flops && i < cot_params_count(plan->model->params); i++) sum += ops->flops(cot_params_at(plan->model->params, i));
+    for (size_t i = 0; ops->flops && i < cot_params_count(plan->model->params); i++) {
+        const cot_param *param = cot_params_at(plan->model->params, i);
+        if (!param->frozen) sum += ops->flops(param);
+    }
     return sum;
 }
 
@@ -230,7 +274,8 @@ cot_plan_info cot_plan_describe(const cot_plan *plan)
         .train_tokens = (int64_t)cot_corpus_size(plan->corpus, COT_SPLIT_TRAIN, -1).tokens,
         .valid_tokens = (int64_t)cot_corpus_size(plan->corpus, COT_SPLIT_VALID, -1).tokens,
         .optimizer = cot_config_text(cot_config_get(train, "optimizer.kind")), .schedule = schedule ? schedule : "constant",
-        .seed = (uint64_t)plan->train.seed,
+        .seed = (uint64_t)plan->train.seed, .from = cot_config_text(cot_config_get(plan->recipe, "from")),
+        .parameters_trained = cot_params_elements(plan->model->params, true),
     };
     out.flops = out.flops_per_token * (double)out.tokens;
     out.optimizer_flops = update_flops(plan) * (double)out.steps;

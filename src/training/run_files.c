@@ -36,8 +36,17 @@ cot_status cot_run_folder_check(const char *folder)
 {
     char path[PATH];
     snprintf(path, sizeof path, "%s/recipe.yaml", folder);
-    if (!cot_file_exists(path)) return COT_OK;
-    return cot_fail(COT_INVALID, "%s holds a run already: go on with --resume %s, or choose another folder with --out", folder, folder);
+    if (cot_file_exists(path))
+        return cot_fail(COT_INVALID, "%s holds a run already: go on with --resume %s, or choose another folder with --out", folder, folder);
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    return cot_file_exists(path) ? cot_fail(COT_INVALID, "%s holds a model already: choose another folder with --out", folder) : COT_OK;
+}
+
+bool cot_run_has_checkpoint(const char *folder)
+{
+    char path[PATH];
+    snprintf(path, sizeof path, "%s/trainer.json", folder);
+    return cot_file_exists(path);
 }
 
 cot_status cot_run_find(const char *folder)
@@ -275,9 +284,7 @@ cot_status cot_run_save(cot_trainer *t)
 /* A run that died before its first checkpoint stands at its start, which its recipe alone decides. */
 cot_status cot_run_load(cot_trainer *t)
 {
-    char path[PATH];
-    path_of(t, "trainer.json", path);
-    if (cot_file_exists(path)) {
+    if (cot_run_has_checkpoint(t->folder)) {
         COT_TRY(read_position(t));
         COT_TRY(read_state(t, t->state));
     }

@@ -71,7 +71,7 @@ static cot_status set_up(cot_trainer *t)
     COT_TRY(cot_schedule_create(plan->train.schedule, &t->schedule));
     COT_TRY(cot_objective_create(plan->train.objective, &t->objective));
     COT_TRY(cot_batches_create(plan->corpus, (uint64_t)plan->train.seed, plan->train.batch, &t->batches));
-    COT_TRY(cot_model_initialise(plan->model, (uint64_t)plan->train.seed));
+    COT_TRY(plan->source ? cot_model_load_weights(plan->model, plan->source) : cot_model_initialise(plan->model, (uint64_t)plan->train.seed));
     COT_TRY(cot_params_allocate_grads(plan->model->params));
     COT_TRY(cot_optimizer_create(plan->train.optimizer, plan->model->params, &t->optimizer));
     t->first = cot_malloc((size_t)micro * sizeof *t->first);
@@ -118,6 +118,7 @@ cot_status cot_trainer_create(cot_plan *plan, const char *folder, cot_trainer **
     }
     COT_TRY(make(plan, folder, -1, out));
     status = folder ? cot_run_start(*out) : COT_OK;
+    if (status == COT_OK && folder && (*out)->plan->source) status = cot_run_save(*out);  /* the run needs the source no more */
     if (status == COT_OK) return COT_OK;
     cot_trainer_destroy(*out);
     *out = NULL;
@@ -143,7 +144,7 @@ static cot_status plan_again(const char *folder, const char *const *changes, siz
 {
     cot_config *recipe;
     COT_TRY(read_recipe(folder, changes, count, &recipe));
-    const cot_status status = cot_plan_create(recipe, progress, context, out);
+    const cot_status status = cot_plan_create_from(recipe, cot_run_has_checkpoint(folder) ? folder : NULL, progress, context, out);
     cot_config_destroy(recipe);
     return status;
 }
@@ -264,7 +265,7 @@ static double gradient_norm(cot_trainer *t)
     memset(t->layer_norm, 0, (size_t)entries * sizeof *t->layer_norm);
     for (size_t i = 0; i < cot_params_count(params); i++) {
         const cot_param *param = cot_params_at(params, i);
-        if (!param->value.grad || param->frozen) continue;
+        if (!param->value.grad) continue;
         const double squares = sum_squares(t, param);
         t->layer_norm[t->param_layer[i]] += squares;
         total += squares;
@@ -334,7 +335,7 @@ static bool due(int64_t every, int64_t step) { return every > 0 && step % every 
 
 static cot_status evaluate(cot_trainer *t, cot_step_report *report)
 {
-    const cot_evaluate_options o = {.split = COT_SPLIT_VALID, .max_tokens = t->plan->train.eval_tokens, .bf16 = t->plan->bf16};
+    const cot_evaluate_options o = {.split = COT_SPLIT_VALID, .window = t->plan->context, .max_tokens = t->plan->train.eval_tokens, .bf16 = t->plan->bf16};
     COT_TRY(cot_evaluate(t->plan->model, t->plan->corpus, t->plan->tokenizer, &o, NULL, NULL, &t->valid));
     report->valid = t->valid;
     if (t->valid->total.loss >= t->best_loss) return COT_OK;

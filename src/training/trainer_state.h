@@ -46,6 +46,7 @@ cot_status cot_run_start(cot_trainer *trainer);                               /*
 cot_status cot_run_write_recipe(const cot_trainer *trainer);
 cot_status cot_run_save(cot_trainer *trainer);                                /* checkpoint and model folder */
 cot_status cot_run_save_model(const cot_trainer *trainer, const char *name);  /* a model folder inside the run's */
+bool       cot_run_has_checkpoint(const char *folder);
 cot_status cot_run_load(cot_trainer *trainer);                                /* the last checkpoint, or the start where there is none */
 
 /* ---- metrics.jsonl (run_metrics.c) ---- */

@@ -472,6 +472,62 @@ static void survives_short_memory(void **state)
     }
 }
 
+static cot_config *parsed(const char *text, const char *name)
+{
+    cot_config *config;
+    assert_int_equal(cot_config_parse(text, name, &config), COT_OK);
+    return config;
+}
+
+static void trees_are_put_laid_over_and_removed(void **state)
+{
+    (void)state;
+    cot_config *base = parsed("{a: {kind: x, one: 1, deep: {p: 1, q: 2}}, list: [1, 2, 3], stays: yes}", "base");
+    cot_config *over = parsed("a: {one: 7, deep: {q: 5, r: 6}}\nlist: [4]\nnew: {z: 1}\n", "over");
+    char *json;
+    assert_int_equal(cot_config_overlay(base, over), COT_OK);
+    assert_int_equal(cot_config_overlay(base, NULL), COT_OK);
+    assert_int_equal(cot_config_to_json(base, &json), COT_OK);
+    cot_config *want = parsed("{a: {kind: x, one: 7, deep: {p: 1, q: 5, r: 6}}, list: [4], stays: yes, new: {z: 1}}", "want");
+    char *wanted;
+    assert_int_equal(cot_config_to_json(want, &wanted), COT_OK);
+    assert_string_equal(json, wanted);
+    free(json);
+    free(wanted);
+    cot_config_destroy(want);
+    /* Places stay those of the file that a value came from. */
+    assert_string_equal(cot_config_file(cot_config_get(base, "a.deep.r")), "over");
+    assert_string_equal(cot_config_file(cot_config_get(base, "a.deep.p")), "base");
+    assert_int_equal(cot_config_line(cot_config_get(base, "list")), 2);
+    /* In a list by place. */
+    cot_config *first = parsed("{list: {0: 9, 1: 8}}", "first"), *beyond = parsed("{list: {5: 1}}", "beyond");
+    assert_int_equal(cot_config_overlay(base, first), COT_OK);
+    assert_string_equal(cot_config_text(cot_config_get(base, "list.0")), "9");
+    assert_string_equal(cot_config_text(cot_config_get(base, "list.1")), "8");
+    assert_int_equal(cot_config_overlay(base, beyond), COT_INVALID);
+    cot_config_remove(base, "list.1");
+    cot_config_destroy(first);
+    cot_config_destroy(beyond);
+    /* A block of another kind replaces, one of the same or of none is laid over. */
+    cot_config *other = parsed("a: {kind: y, two: 2}", "other");
+    assert_int_equal(cot_config_overlay(base, other), COT_OK);
+    assert_null(cot_config_get(base, "a.one"));
+    assert_string_equal(cot_config_text(cot_config_get(base, "a.two")), "2");
+    /* Copies outlive what they came from. */
+    assert_int_equal(cot_config_put(base, "stays.not", over), COT_INVALID);
+    assert_int_equal(cot_config_put(base, "there.under", over), COT_OK);
+    cot_config_destroy(over);
+    cot_config_destroy(other);
+    assert_string_equal(cot_config_text(cot_config_get(base, "there.under.new.z")), "1");
+    cot_config_remove(base, "there.under.new");
+    cot_config_remove(base, "list.0");
+    cot_config_remove(base, "nothing.here");
+    assert_null(cot_config_get(base, "there.under.new"));
+    assert_non_null(cot_config_get(base, "there.under.list"));
+    assert_int_equal(cot_config_size(cot_config_get(base, "list")), 0);
+    cot_config_destroy(base);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -492,6 +548,7 @@ int main(void)
         cmocka_unit_test(long_maps_are_quick),
         cmocka_unit_test(survives_short_memory),
         cmocka_unit_test(texts_are_set_as_they_are),
+        cmocka_unit_test(trees_are_put_laid_over_and_removed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

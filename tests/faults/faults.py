@@ -109,50 +109,58 @@ def check_checkpoint(what, folder):
         fail("%s: trainer.json names a state that is not there" % what)
 
 
-def go_on(what, folder, threads):
+def go_on(what, folder, threads, words=("run.yaml",)):
     """To the end, by --resume where there is a run, else from the start."""
     if (folder / "recipe.yaml").exists():
         check_checkpoint(what, folder)
         code, err = train(["--resume", str(folder), "--threads", str(threads)])
     else:
-        code, err = train(["run.yaml", "--out", str(folder), "--threads", str(threads)])
+        code, err = train([*words, "--out", str(folder), "--threads", str(threads)])
     if code != 0:
         fail("%s: it cannot go on: %s" % (what, err))
 
 
 # ---- mishaps at the n-th call that changes a file ----
 
-def mishap(fault, whole, number):
+def mishap(fault, words, whole, number):
     folder = Path("run-%d" % number)
-    code, err = train(["run.yaml", "--out", str(folder)], fault)
+    code, err = train([*words, "--out", str(folder)], fault)
     if fault.startswith(("die", "tear")):
         if code != -signal.SIGKILL:
             fail("%s: exit code %s: %s" % (fault, code, err))
     elif code != 0:  # some failures harm nothing: an old state that cannot be removed
         check_line(fault, code, err)
-    go_on(fault, folder, 1 + number % 2)
+    go_on(fault, folder, 1 + number % 2, words)
     check_same(fault, folder, whole)
     shutil.rmtree(folder)
 
 
-def count_calls():
+def count_calls(words):
+    shutil.rmtree("counted", ignore_errors=True)
     Path("calls").unlink(missing_ok=True)
-    code, err = train(["run.yaml", "--out", "counted"], "none:0")
+    code, err = train([*words, "--out", "counted"], "none:0")
     if code != 0:
         fail("under the shim: " + err)
-    calls = Path("calls").read_text().splitlines()
-    return len(calls), calls
+    return len(Path("calls").read_text().splitlines())
+
+
+def all_mishaps(words, whole, kinds):
+    count = count_calls(words)
+    if count < 50:
+        fail("the shim sees %d calls only" % count)
+    for number, kind in enumerate(kinds):
+        points = range(1, count + 1) if long_form else sorted(chance.sample(range(1, count + 1), 2))
+        for point in points:
+            mishap("%s:%d" % (kind, point), words, whole, point + number)
+        print("%s, %s: the same after a mishap at %s of %d calls" % (whole, kind, "each" if long_form else "call " + ", ".join(map(str, points)), count), flush=True)
 
 
 def mishaps(whole):
-    count, calls = count_calls()
-    if count < 100:
-        fail("the shim sees %d calls only" % count)
-    for number, kind in enumerate(["tear", "die", "full", "fail"]):
-        points = range(1, count + 1) if long_form else sorted(chance.sample(range(1, count + 1), 3 if kind == "tear" else 2))
-        for point in points:
-            mishap("%s:%d" % (kind, point), whole, point + number)
-        print("%s: the same after a mishap at %s of %d calls" % (kind, "each" if long_form else "call " + ", ".join(map(str, points)), count))
+    all_mishaps(["run.yaml"], whole, ["tear", "die", "full", "fail"])
+    words = ["run.yaml", "--from", "whole", "--set", "train.steps=3", "--set", "train.freeze=['layers.0.*']"]
+    if train([*words, "--out", "continued"])[0] != 0:
+        fail("the run that goes on from a model does not run")
+    all_mishaps(words, "continued", ["tear", "fail"])
 
 
 # ---- kills at random moments, some of them in the middle of a step, some of a write, some of a start ----

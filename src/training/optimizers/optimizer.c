@@ -1,9 +1,10 @@
 #include "training/optimizers/optimizer.h"
 
-#include <fnmatch.h>
 #include <string.h>
 
+#include "base/config_tree.h"
 #include "base/fail.h"
+#include "training/patterns.h"
 
 #define OPTIMIZER(id) extern const cot_optimizer_ops cot_optimizer_##id;
 #include "training/optimizers/optimizers.def"
@@ -20,49 +21,50 @@ const cot_member *cot_optimizer_at(size_t index) { return index < sizeof optimiz
 typedef struct {
     char   *match;
     double  lr_scale, weight_decay;
-    bool    frozen;
 } group;
 
 const cot_option cot_optimizer_group_options[] = {
     COT_OPTION_STRING(group, match, "", "pattern of parameter names, as the shell's: * and ?"),
     COT_OPTION_DOUBLE(group, lr_scale, 1, 0, 1e6, "learning rate of these, times the optimizer's"),
     COT_OPTION_DOUBLE(group, weight_decay, -1, -1, 10, "their weight decay; -1 = the optimizer's"),
-    COT_OPTION_BOOL(group, frozen, false, "leave them as they are"),
     COT_OPTION_END,
 };
 
-static cot_status check_groups(const cot_config *groups)
+static cot_status check_groups(const cot_config *groups, const cot_params *params)
 {
+    if (groups && cot_config_get_kind(groups) != COT_CONFIG_LIST) return cot_config_expected(groups, "a list of {match: PATTERN, lr_scale: ..., weight_decay: ...}");
     for (size_t i = 0; i < cot_config_size(groups); i++) {
         group g = {0};
-        COT_TRY(cot_options_apply(cot_optimizer_group_options, &g, cot_config_at(groups, i)));
+        const cot_config *entry = cot_config_at(groups, i), *match = cot_config_get(entry, "match");
+        COT_TRY(cot_options_apply(cot_optimizer_group_options, &g, entry));
+        const cot_status status = cot_pattern_check(match ? match : entry, g.match ? g.match : "", params);
         cot_options_release(cot_optimizer_group_options, &g);
+        COT_TRY(status);
     }
     return COT_OK;
 }
 
-cot_status cot_optimizer_check(const cot_config *spec)
+cot_status cot_optimizer_check(const cot_config *spec, const cot_params *params)
 {
     const cot_member *member;
     COT_TRY(cot_family_find("optimizer", cot_optimizer_at, spec, &member));
     void *state = cot_calloc(((const cot_optimizer_ops *)member)->state_size);
     if (!state) return cot_fail(COT_OUT_OF_MEMORY, "no memory for an optimizer");
     cot_status status = cot_options_apply(member->options, state, spec);
-    if (status == COT_OK) status = check_groups(((const cot_optimizer_common *)state)->groups);
+    if (status == COT_OK) status = check_groups(((const cot_optimizer_common *)state)->groups, params);
     cot_options_release(member->options, state);
     cot_free(state);
     return status;
 }
 
-static cot_status apply_groups(const cot_config *groups, cot_slots *slots, bool *frozen)
+static cot_status apply_groups(const cot_config *groups, cot_slots *slots)
 {
     for (size_t i = 0; i < cot_config_size(groups); i++) {
         group g = {0};
         COT_TRY(cot_options_apply(cot_optimizer_group_options, &g, cot_config_at(groups, i)));
-        if (g.match && fnmatch(g.match, slots->param->name, 0) == 0) {
+        if (g.match && cot_pattern_picks(g.match, slots->param->name)) {
             slots->lr_scale = g.lr_scale;
             if (g.weight_decay >= 0) slots->weight_decay = g.weight_decay;
-            *frozen = g.frozen;
         }
         cot_options_release(cot_optimizer_group_options, &g);
     }
@@ -76,13 +78,10 @@ static cot_status take_params(cot_optimizer *o, cot_params *params)
     if (!o->slots) return cot_fail(COT_OUT_OF_MEMORY, "no memory for an optimizer");
     for (size_t i = 0; i < cot_params_count(params); i++) {
         cot_param *param = cot_params_at(params, i);
-        if (param->spec.update == COT_UPDATE_BUFFER) continue;
+        if (param->spec.update == COT_UPDATE_BUFFER || param->frozen) continue;
         cot_slots *slots = &o->slots[o->count];
         *slots = (cot_slots){.param = param, .lr_scale = 1, .weight_decay = param->spec.no_decay ? 0 : common->weight_decay};
-        bool frozen = param->frozen;
-        COT_TRY(apply_groups(common->groups, slots, &frozen));
-        param->frozen = frozen;
-        if (frozen) continue;
+        COT_TRY(apply_groups(common->groups, slots));
         o->ops->declare(o, slots);
         o->count++;
     }

@@ -41,7 +41,7 @@ typedef struct {
     {.name = "weight_decay", .kind = COT_OPTION_KIND_DOUBLE, .offset = offsetof(type, common.weight_decay), .number = (decay_), .min = 0,    \
      .max = 10, .help = "decoupled decay per step, times the learning rate; norms and biases have none"},                                   \
     {.name = "groups", .kind = COT_OPTION_KIND_NODE, .offset = offsetof(type, common.groups), .text = "groups",                                              \
-     .help = "list of {match: 'layers.*.router.*', lr_scale: 1, weight_decay: 0, frozen: false}; the last match wins"}
+     .help = "list of {match: 'layers.*.router.*', lr_scale: 1, weight_decay: 0}; the last match wins"}
 
 struct cot_optimizer {
     const cot_optimizer_ops *ops;
@@ -56,10 +56,10 @@ const cot_member *cot_optimizer_at(size_t index);
 
 extern const cot_option cot_optimizer_group_options[];  /* an entry of an optimizer's `groups` list */
 
-/* Makes the optimizer that spec ({kind: adamw, lr: ...}) asks for, with zeroed slots for every trained parameter of the list. */
-/* Checks kind and options before any memory is taken. */
-cot_status cot_optimizer_check(const cot_config *spec);
+/* Checks kind, options and the patterns of groups before any memory is taken. */
+cot_status cot_optimizer_check(const cot_config *spec, const cot_params *params);
 
+/* Makes the optimizer that spec ({kind: adamw, lr: ...}) asks for, with zeroed slots for every parameter of the list that is trained and not frozen. */
 cot_status cot_optimizer_create(const cot_config *spec, cot_params *params, cot_optimizer **out);
 void       cot_optimizer_destroy(cot_optimizer *optimizer);  /* accepts NULL */
 /* Updates all parameters: lr = peak * lr_factor. Counts their versions up. */

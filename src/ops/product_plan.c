@@ -1,6 +1,7 @@
 #include "ops/product_plan.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 #include "base/threads.h"
 #include "ops/pieces.h"
@@ -182,13 +183,24 @@ cot_product_plan cot_product_plan_make(cot_mode mode, const cot_product *product
     return w;
 }
 
+static int most_work_first(const void *a_, const void *b_)
+{
+    const cot_product_task *a = a_, *b = b_;
+    if (a->work != b->work) return a->work < b->work ? 1 : -1;
+    return a->group != b->group ? (a->group < b->group ? -1 : 1) : a->n0 < b->n0 ? -1 : a->n0 > b->n0;
+}
+
+/* Ragged groups are taken largest first: the last tasks, for which threads wait, are then small ones. */
 void cot_product_plan_list(cot_product_plan *w)
 {
     cot_product_task *t = w->tasks;
     for (int64_t g = 0; g < w->p->shape->groups; g++)
         for (int64_t m0 = 0, m = cot_product_group_m(w, g); m0 < m; m0 += w->task_rows)
-            for (int64_t n0 = 0; n0 < w->n; n0 += w->task_columns)
-                *t++ = (cot_product_task){g, m0, cot_least(m, m0 + w->task_rows), n0,
-                                          cot_least(w->n, n0 + w->task_columns)};
+            for (int64_t n0 = 0; n0 < w->n; n0 += w->task_columns, t++) {
+                *t = (cot_product_task){.group = g, .m0 = m0, .m1 = cot_least(m, m0 + w->task_rows),
+                                        .n0 = n0, .n1 = cot_least(w->n, n0 + w->task_columns)};
+                t->work = (t->m1 - m0) * (t->n1 - n0) * cot_product_group_k(w, g);
+            }
     assert(t == w->tasks + w->task_count);
+    if (w->p->shape->groups > 1) qsort(w->tasks, (size_t)w->task_count, sizeof *w->tasks, most_work_first);
 }

@@ -8,9 +8,9 @@
 
 enum { COT_K_STEP = 8 };  /* pieces of k are multiples: few shapes of tiles, however ragged the groups */
 
-/* Rows m0 .. m1 - 1 and columns n0 .. n1 - 1 of a group's c. */
+/* Rows m0 .. m1 - 1 and columns n0 .. n1 - 1 of a group's c, and how many multiplications they take. */
 typedef struct {
-    int64_t group, m0, m1, n0, n1;
+    int64_t group, m0, m1, n0, n1, work;
 } cot_product_task;
 
 /* A product with what follows from its shape. */

@@ -59,7 +59,7 @@ static void print_case(const char *name, const char *dtype, const cot_bench_resu
     fflush(stdout);
 }
 
-/* One case in one precision. Its memory is the process's: --json and peak memory are for one case at a time. */
+/* One case in one precision. */
 static int run_case(const cli_args *args, const char *name, const char *dtype, json_t *cases)
 {
     char file[128], precision[64];

@@ -47,7 +47,7 @@ typedef struct {
     double      flops_per_token;    /**< training, attention by its causal half */
     double      fraction_of_peak;   /**< of the product peak in the case's precision */
     double      peak_flops;
-    int64_t     peak_rss_bytes;     /**< of this process since its start */
+    int64_t     peak_rss_bytes;     /**< of this process during the case (where the system cannot say: since its start) */
     double      startup_s;          /**< from the recipe to the end of the first step */
     double      loss;               /**< of the last step */
     size_t      time_count;

@@ -19,3 +19,17 @@ install(FILES ${CMAKE_BINARY_DIR}/coterie.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}
 install(EXPORT coterie NAMESPACE coterie:: FILE coterieConfig.cmake DESTINATION ${package})
 write_basic_package_version_file(coterieConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/coterieConfigVersion.cmake DESTINATION ${package})
+
+# Manual pages come from the tables of the program, which writes them; completion asks the program as one types.
+set(ZSH_COMPLETIONS ${CMAKE_INSTALL_DATADIR}/zsh/site-functions CACHE STRING "Where zsh looks for completion functions")
+if(NOT CMAKE_CROSSCOMPILING)
+  set(manual ${CMAKE_BINARY_DIR}/manual)
+  add_custom_command(OUTPUT ${manual}/coterie.1 DEPENDS coterie_program
+    COMMAND ${CMAKE_COMMAND} -E rm -rf ${manual} COMMAND ${CMAKE_COMMAND} -E make_directory ${manual}
+    COMMAND coterie_program --manual ${manual})
+  add_custom_target(manual ALL DEPENDS ${manual}/coterie.1)
+  install(DIRECTORY ${manual}/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 FILES_MATCHING PATTERN "*.1")
+  install(DIRECTORY ${manual}/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man5 FILES_MATCHING PATTERN "*.5")
+endif()
+install(FILES apps/completion/coterie.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME coterie)
+install(FILES apps/completion/_coterie DESTINATION ${ZSH_COMPLETIONS})

@@ -9,6 +9,8 @@
 #include <coterie/runtime.h>
 
 #include "cli.h"
+#include "complete.h"
+#include "manual.h"
 
 #define COMMAND(id) extern const cli_command command_##id;
 #include "commands.def"
@@ -110,6 +112,8 @@ static int leading_options(int count, char **words)
 static int dispatch(int count, char **words)
 {
     if (count > 0 && strcmp(words[0], "--version") == 0) return show_version();
+    if (count > 0 && strcmp(words[0], "--complete") == 0) return complete(commands, count - 1, words + 1);
+    if (count == 2 && strcmp(words[0], "--manual") == 0) return manual_write(commands, words[1]);
     const int skipped = leading_options(count, words);
     if (skipped < 0) return CLI_MISUSED;
     count -= skipped;

@@ -33,7 +33,7 @@ typedef struct {
     const char *help;
     char        value[64];   /**< the default, as a recipe would write it; "" = none */
     char        range[512];  /**< e.g. "a whole number from 1 to 64" */
-    const char *choices;     /**< "f32|bf16"; NULL when it is no choice */
+    const char *choices;     /**< "f32|bf16", "true|false"; NULL when it is no choice */
     const char *holds;       /**< the family whose member stands there, or the section of that name; NULL for anything else */
 } cot_registry_option;
 

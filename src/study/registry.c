@@ -135,7 +135,7 @@ bool cot_registry_option_at(const char *of, const char *member_name, size_t inde
     const cot_option *option = &member->options[index];
     out->name = option->name;
     out->help = option->help;
-    out->choices = option->kind == COT_OPTION_KIND_CHOICE ? option->text : NULL;
+    out->choices = option->kind == COT_OPTION_KIND_CHOICE ? option->text : option->kind == COT_OPTION_KIND_BOOL ? "true|false" : NULL;
     out->holds = option->kind == COT_OPTION_KIND_NODE ? option->text : NULL;
     cot_option_describe_default(option, out->value, sizeof out->value);
     cot_option_describe_range(option, out->range, sizeof out->range);

@@ -89,13 +89,25 @@ COT_API uint64_t cot_tokenizer_fingerprint(const cot_tokenizer *tokenizer);  /**
  */
 COT_API const char *cot_tokenizer_token(const cot_tokenizer *tokenizer, int32_t id, size_t *length);
 
+/**
+ * The same for the first token of a text, which some tokenizers write with a space that the text does not begin with:
+ * a text is cot_tokenizer_first_token() of its first token and cot_tokenizer_token() of the others.
+ */
+COT_API const char *cot_tokenizer_first_token(const cot_tokenizer *tokenizer, int32_t id, size_t *length);
+
 /** The token that stands for exactly these bytes, special ones left aside; -1 when there is none. */
 COT_API int32_t cot_tokenizer_find(const cot_tokenizer *tokenizer, const char *bytes, size_t length);
 
 COT_API int32_t cot_tokenizer_special(const cot_tokenizer *tokenizer, const char *text);  /**< Its id; -1 when none. */
 COT_API bool    cot_tokenizer_is_special(const cot_tokenizer *tokenizer, int32_t id);
 
-/** The id that ends a text: "<|endoftext|>" where there is one, else the lowest special id, else -1. */
+/** The id that a text begins with for the model, e.g. that of "<s>"; -1 when texts begin with themselves. */
+COT_API int32_t cot_tokenizer_start_of_text(const cot_tokenizer *tokenizer);
+
+/**
+ * The id that ends a text: what the tokenizer's files say, else "<|endoftext|>", "</s>" and the like where there is
+ * one, else the lowest special id, else -1.
+ */
 COT_API int32_t cot_tokenizer_end_of_text(const cot_tokenizer *tokenizer);
 
 /**
@@ -128,6 +140,12 @@ COT_API void       cot_tokenizer_encoder_destroy(cot_tokenizer_encoder *encoder)
  */
 COT_API cot_status cot_tokenizer_encoder_run(cot_tokenizer_encoder *encoder, const char *text, size_t length,
                                              bool allow_special, const int32_t **ids, size_t *count);
+
+/**
+ * Tells an encoder that its next text goes on where the last one ended: nothing is put before it. Some tokenizers put
+ * a space before every text, so that its first word looks like any other.
+ */
+COT_API void cot_tokenizer_encoder_go_on(cot_tokenizer_encoder *encoder);
 
 /**
  * Decodes ids to bytes.

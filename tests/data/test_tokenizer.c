@@ -219,7 +219,7 @@ static void ties_go_to_the_lower_pair(void **state)
     const int32_t a = cot_tokenizer_find(t, "a", 1), b = cot_tokenizer_find(t, "b", 1);
     assert_int_equal(a, 1 + 'a' - '!');
     assert_int_equal(cot_tokenizer_vocab_size(t), 257 + 3);
-    const cot_merge want[] = {{a, a, 257}, {a, b, 258}, {257, 258, 259}};
+    const cot_merge want[] = {{a, a, 257, 0}, {a, b, 258, 1}, {257, 258, 259, 2}};
     assert_int_equal(t->merge_count, 3);
     assert_memory_equal(t->merges, want, sizeof want);
     assert_int_equal(cot_tokenizer_find(t, "aaab", 4), 259);

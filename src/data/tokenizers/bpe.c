@@ -4,21 +4,22 @@
 
 #include "base/fail.h"
 #include "base/memory.h"
+#include "data/tokenizers/characters.h"
 #include "data/tokenizers/vocabulary.h"
 
 enum { SHORT = 48 };
 
-static void encode_short(const cot_tokenizer *t, size_t length, int32_t *ids, size_t *count)
+static void merge_short(const cot_tokenizer *t, size_t size, int32_t *ids, size_t *count)
 {
     int32_t ranks[SHORT];  /* of merging i with i + 1 */
-    size_t  n = length;
+    size_t  n = size;
     for (size_t i = 0; i + 1 < n; i++) ranks[i] = cot_find_merge(t, ids[i], ids[i + 1])->rank;
     while (n > 1) {
         size_t best = 0;
         for (size_t i = 1; i + 1 < n; i++)
             if (ranks[i] < ranks[best]) best = i;
         if (ranks[best] == COT_NO_MERGE) break;
-        ids[best] = t->merges[ranks[best]].id;
+        ids[best] = cot_find_merge(t, ids[best], ids[best + 1])->id;
         n--;
         for (size_t i = best + 1; i < n; i++) {
             ids[i] = ids[i + 1];
@@ -82,10 +83,10 @@ static void push_merge(long_word *w, uint32_t place)
     if (rank != COT_NO_MERGE) heap_push(w, (uint64_t)rank << 32 | place);
 }
 
-static void merge_at(long_word *w, uint32_t place, int32_t rank)
+static void merge_at(long_word *w, uint32_t place)
 {
     const uint32_t swallowed = w->next[place], after = w->next[swallowed];
-    w->ids[place] = w->tokenizer->merges[rank].id;
+    w->ids[place] = cot_find_merge(w->tokenizer, w->ids[place], w->ids[swallowed])->id;
     w->ids[swallowed] = GONE;
     w->next[place] = after;
     if (after < w->size) w->previous[after] = place;
@@ -93,7 +94,7 @@ static void merge_at(long_word *w, uint32_t place, int32_t rank)
     push_merge(w, place);
 }
 
-static void merge_long(long_word *w)
+static void merge_all(long_word *w)
 {
     for (uint32_t i = 0; i < w->size; i++) {
         w->next[i] = i + 1;
@@ -109,14 +110,12 @@ static void merge_long(long_word *w)
         const uint32_t place = (uint32_t)top;
         const int32_t  rank = (int32_t)(top >> 32);
         const bool     current = w->ids[place] != GONE && rank_at(w, place) == rank;
-        if (current) merge_at(w, place, rank);
+        if (current) merge_at(w, place);
     }
 }
 
-static cot_status encode_long(const cot_tokenizer *t, size_t length, int32_t *ids, size_t *count)
+static cot_status merge_long(const cot_tokenizer *t, size_t length, int32_t *ids, size_t *count)
 {
-    if (length > INT32_MAX)
-        return cot_fail(COT_INVALID, "%zu bytes of text without a place to cut, expected less than 2^31", length);
     /* Each merge takes one entry off the heap, puts at most two on it, and there are fewer merges than bytes. */
     long_word w = {.tokenizer = t, .ids = ids, .size = (uint32_t)length};
     w.heap = cot_malloc(2 * length * sizeof *w.heap);
@@ -124,7 +123,7 @@ static cot_status encode_long(const cot_tokenizer *t, size_t length, int32_t *id
     w.previous = cot_malloc(length * sizeof *w.previous);
     const bool enough = w.heap && w.next && w.previous;
     if (enough) {
-        merge_long(&w);
+        merge_all(&w);
         *count = 0;
         for (uint32_t i = 0; i < w.size; i = w.next[i]) ids[(*count)++] = ids[i];
     }
@@ -141,12 +140,59 @@ static cot_status no_such_byte(const cot_tokenizer *t, const char *bytes)
                     (unsigned char)*bytes);
 }
 
-cot_status cot_bpe_encode(const cot_tokenizer *t, const char *bytes, size_t length, int32_t *ids, size_t *count)
+/* ---- tokens before any merge ---- */
+
+static cot_status split_bytes(const cot_tokenizer *t, const char *bytes, size_t length, int32_t *ids)
 {
     int32_t all = 0;
     for (size_t i = 0; i < length; i++) all |= ids[i] = t->byte_ids[(unsigned char)bytes[i]];
-    if (all < 0) return no_such_byte(t, bytes);
-    if (length > SHORT) return encode_long(t, length, ids, count);
-    encode_short(t, length, ids, count);
+    return all < 0 ? no_such_byte(t, bytes) : COT_OK;
+}
+
+/* A character without a token: the tokens of its bytes where all are there, else the unknown token, if any. */
+static size_t split_unknown(const cot_tokenizer *t, const char *bytes, size_t length, int32_t *ids)
+{
+    bool whole = t->byte_fallback;
+    for (size_t i = 0; whole && i < length; i++) whole = t->fallback_ids[(unsigned char)bytes[i]] >= 0;
+    if (!whole) {
+        if (t->unknown >= 0) *ids = t->unknown;
+        return t->unknown >= 0;
+    }
+    for (size_t i = 0; i < length; i++) ids[i] = t->fallback_ids[(unsigned char)bytes[i]];
+    return length;
+}
+
+static size_t split_characters(const cot_tokenizer *t, const char *bytes, size_t length, int32_t *ids)
+{
+    const char *const end = bytes + length;
+    size_t            count = 0;
+    for (cot_character c; bytes < end; bytes += c.size) {
+        c = cot_character_at(bytes, end);
+        const int32_t id = c.size == 1 ? t->byte_ids[(unsigned char)*bytes]
+                                       : (int32_t)cot_byte_table_find(&t->keys, bytes, c.size);
+        if (id >= 0) {
+            ids[count++] = id;
+            continue;
+        }
+        const size_t unknown = split_unknown(t, bytes, c.size, ids + count);
+        const bool   fused = unknown && t->fuse_unknown && count && ids[count] == t->unknown && ids[count - 1] == t->unknown;
+        count += fused ? 0 : unknown;
+    }
+    return count;
+}
+
+cot_status cot_bpe_encode(const cot_tokenizer *t, const char *bytes, size_t length, int32_t *ids, size_t *count)
+{
+    size_t size = length;
+    if (length > INT32_MAX)
+        return cot_fail(COT_INVALID, "%zu bytes of text without a place to cut, expected less than 2^31", length);
+    if (t->ignore_merges && (ids[0] = cot_tokenizer_find(t, bytes, length)) >= 0) {
+        *count = 1;
+        return COT_OK;
+    }
+    if (t->splitter.byte_level) COT_TRY(split_bytes(t, bytes, length, ids));
+    else size = split_characters(t, bytes, length, ids);
+    if (size > SHORT) return merge_long(t, size, ids, count);
+    merge_short(t, size, ids, count);
     return COT_OK;
 }

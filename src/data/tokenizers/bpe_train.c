@@ -7,15 +7,15 @@
  * that spells a special token is not merged, lest plain text turn into it. */
 #include <coterie/tokenizer.h>
 
-#include <utf8proc.h>
-
 #include "base/fail.h"
 #include "base/memory.h"
 #include "data/tokenizers/byte_alphabet.h"
 #include "data/tokenizers/growing.h"
 #include "data/tokenizers/pair_table.h"
 #include "data/tokenizers/pretokenizer.h"
+#include "data/tokenizers/section.h"
 #include "data/tokenizers/vocabulary.h"
+#include "data/utf8.h"
 
 typedef struct {
     cot_tokenizer *tokenizer;
@@ -56,22 +56,10 @@ static cot_status add_token(cot_tokenizer *t, const char *key, size_t length, ui
     return COT_OK;
 }
 
-static bool valid_utf8(const char *text, size_t length)
-{
-    const utf8proc_uint8_t *at = (const utf8proc_uint8_t *)text, *end = at + length;
-    while (at < end) {
-        utf8proc_int32_t       code;
-        const utf8proc_ssize_t size = utf8proc_iterate(at, end - at, &code);
-        if (size <= 0) return false;
-        at += size;
-    }
-    return true;
-}
-
 static cot_status add_special(cot_tokenizer *t, const char *text)
 {
     const size_t length = text ? strlen(text) : 0;
-    if (!length || !valid_utf8(text, length))
+    if (!length || cot_utf8_valid(text, length) != length)
         return cot_fail(COT_INVALID, "%s: special token %u is empty or not valid UTF-8", name, t->keys.count);
     return add_token(t, text, length, COT_TOKEN_ADDED | COT_TOKEN_SPECIAL);
 }
@@ -199,8 +187,8 @@ static cot_status add_merged_token(trainer *t, cot_merge *merge)
     cot_byte_table *keys = &t->tokenizer->keys;
     size_t          left_length, right_length;
     uint32_t        id;
-    const char     *left = cot_byte_table_at(keys, (uint32_t)merge->left, &left_length);
-    const char     *right = cot_byte_table_at(keys, (uint32_t)merge->right, &right_length);
+    const char     *left = cot_tokenizer_key(t->tokenizer, merge->left, &left_length);
+    const char     *right = cot_tokenizer_key(t->tokenizer, merge->right, &right_length);
     char           *key = cot_grown(t->key, &t->key_capacity, left_length + right_length, 1);
     if (!key) return no_memory();
     t->key = key;
@@ -217,6 +205,7 @@ static cot_status merge_pair(trainer *t, uint64_t pair, uint32_t words)
     cot_merge      merge = {.left = (int32_t)(pair >> 32), .right = (int32_t)(uint32_t)pair};
     COT_TRY(add_merged_token(t, &merge));
     if (v->flags[merge.id] & COT_TOKEN_SPECIAL) return COT_OK;
+    merge.rank = v->merge_count;
     v->merges[v->merge_count++] = merge;
     for (uint32_t node = words; node != COT_NO_NODE; node = t->pairs.nodes[node].next)
         COT_TRY(rewrite_word(t, t->pairs.nodes[node].word, merge));
@@ -237,6 +226,20 @@ static cot_status find_merges(trainer *t, const cot_tokenizer_options *options)
     return COT_OK;
 }
 
+/* What stands around the model in the file: GPT-2's. */
+static cot_status set_sections(cot_tokenizer *t)
+{
+    static const char sections[] =
+        "{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": true},"
+        " \"post_processor\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": false, \"use_regex\": true},"
+        " \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true}}";
+    json_t *root;
+    COT_TRY(cot_json_parse(sections, sizeof sections - 1, name, &root));
+    const cot_status status = cot_sections_read(t, root, name);
+    json_decref(root);
+    return status;
+}
+
 static cot_status train(trainer *t, const cot_tokenizer_options *options, cot_text_reader next, void *context)
 {
     COT_TRY(start_vocabulary(t->tokenizer, options));
@@ -246,6 +249,7 @@ static cot_status train(trainer *t, const cot_tokenizer_options *options, cot_te
         COT_TRY(count_pairs(t));
         COT_TRY(find_merges(t, options));
     }
+    COT_TRY(set_sections(t->tokenizer));
     return cot_vocabulary_finish(t->tokenizer, name);
 }
 
@@ -273,7 +277,7 @@ cot_status cot_tokenizer_train(const cot_tokenizer_options *options, cot_text_re
     }
     *out = NULL;
     COT_TRY(check_options(&o));
-    trainer t = {.tokenizer = cot_calloc(sizeof *t.tokenizer)};
+    trainer t = {.tokenizer = cot_vocabulary_create()};
     if (!t.tokenizer) return no_memory();
     const cot_status status = train(&t, &o, next, context);
     trainer_release(&t);

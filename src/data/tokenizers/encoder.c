@@ -1,4 +1,4 @@
-/* Encoding a text: added tokens are cut out, the rest goes through the pre-tokenizer, and each pre-token through a
+/* Encoding a text: added tokens are cut out, the rest is normalized and cut into pieces, and each piece goes through a
  * cache of those seen lately or through the merges.
  *
  * The cache is an array of one cache line each, picked by the pre-token's hash; a newcomer takes the place over. It
@@ -11,8 +11,9 @@
 #include "base/fail.h"
 #include "base/memory.h"
 #include "data/tokenizers/bpe.h"
+#include "data/tokenizers/characters.h"
 #include "data/tokenizers/growing.h"
-#include "data/tokenizers/pretokenizer.h"
+#include "data/tokenizers/unigram.h"
 #include "data/tokenizers/vocabulary.h"
 
 enum { CACHED_IDS = 10, CACHED_BYTES = 22 };
@@ -33,6 +34,10 @@ struct cot_tokenizer_encoder {
     int32_t             *ids;
     size_t               count, capacity;
     bool                 allow_special;
+    bool                 goes_on;  /* the text goes on where another one ended */
+    cot_normalizer_room  normalizer;
+    cot_splitter_room    splitter;
+    cot_unigram_room     unigram;
 };
 
 enum { CACHE_LINES_MIN = 1 << 6, CACHE_LINES_MAX = 1 << 15 };
@@ -47,8 +52,8 @@ static cot_status encoder_create(const cot_tokenizer *tokenizer, size_t lines_wa
     e->tokenizer = tokenizer;
     e->cache_mask = lines - 1;
     e->cache = cot_calloc(lines * sizeof *e->cache);
-    if (!e->cache) {
-        cot_free(e);
+    if (!e->cache || cot_splitter_room_create(&tokenizer->splitter, &e->splitter) != COT_OK) {
+        cot_tokenizer_encoder_destroy(e);
         return cot_fail(COT_OUT_OF_MEMORY, "an encoder's cache");
     }
     *out = e;
@@ -63,6 +68,9 @@ cot_status cot_tokenizer_encoder_create(const cot_tokenizer *tokenizer, cot_toke
 void cot_tokenizer_encoder_destroy(cot_tokenizer_encoder *e)
 {
     if (!e) return;
+    cot_normalizer_room_release(&e->normalizer);
+    cot_splitter_room_release(&e->splitter);
+    cot_free(e->unigram.paths);
     cot_free(e->cache);
     cot_free(e->ids);
     cot_free(e);
@@ -77,7 +85,8 @@ static cot_status reserve(cot_tokenizer_encoder *e, size_t more)
     return COT_OK;
 }
 
-static cot_status encode_pretoken(cot_tokenizer_encoder *e, const char *bytes, size_t length)
+/* Encodes a stretch of text that no token crosses the ends of. */
+static cot_status encode_word(cot_tokenizer_encoder *e, const char *bytes, size_t length)
 {
     COT_TRY(reserve(e, length > CACHED_IDS ? length : CACHED_IDS));
     int32_t *ids = e->ids + e->count;
@@ -103,50 +112,80 @@ static cot_status encode_pretoken(cot_tokenizer_encoder *e, const char *bytes, s
     return COT_OK;
 }
 
-static cot_status encode_plain(cot_tokenizer_encoder *e, const char *text, size_t length)
+/* The unknown token at `at`, before which another one stands in the same piece, is one with it. */
+static void fuse_unknown(cot_tokenizer_encoder *e, size_t at)
 {
-    while (length) {
-        const size_t size = cot_pretoken_length(text, length);
-        COT_TRY(encode_pretoken(e, text, size));
-        text += size;
-        length -= size;
+    if (at >= e->count || e->ids[at] != e->tokenizer->unknown || e->ids[at - 1] != e->tokenizer->unknown) return;
+    memmove(e->ids + at, e->ids + at + 1, (e->count - at - 1) * sizeof *e->ids);
+    e->count--;
+}
+
+/* A piece of BPE over characters may be a whole text: it is cut where no merge joins two neighbours. */
+static cot_status encode_joined(cot_tokenizer_encoder *e, const char *text, size_t length)
+{
+    const cot_tokenizer *t = e->tokenizer;
+    const char *const    end = text + length;
+    const size_t         first = e->count;
+    cot_character        before = cot_character_at(text, end), c;
+    for (const char *start = text, *at = text + before.size; start < end; before = c, at += c.size) {
+        c = at < end ? cot_character_at(at, end) : (cot_character){-1, 1};
+        if (at < end && cot_may_join(t, before.code, c.code)) continue;
+        const size_t count = e->count;
+        COT_TRY(encode_word(e, start, (size_t)(at - start)));
+        if (t->fuse_unknown && count > first) fuse_unknown(e, count);
+        start = at;
     }
     return COT_OK;
 }
 
-/* The longest added token that `text` begins with, or NULL. */
-static const cot_added_token *match_added(const cot_tokenizer_encoder *e, const cot_added_set *set, const char *text,
-                                          size_t length)
+static cot_status encode_unigram(cot_tokenizer_encoder *e, const char *text, size_t length)
 {
-    const unsigned char byte = (unsigned char)*text;
-    for (uint32_t i = set->first[byte]; i < set->first[byte + 1]; i++) {
-        const cot_added_token *token = &set->tokens[i];
-        if (token->length > length || memcmp(token->bytes, text, token->length)) continue;
-        if (e->allow_special || !cot_tokenizer_is_special(e->tokenizer, token->id)) return token;
-    }
-    return NULL;
+    size_t count;
+    COT_TRY(reserve(e, length));
+    COT_TRY(cot_unigram_encode(e->tokenizer, &e->unigram, text, length, e->ids + e->count, &count));
+    e->count += count;
+    return COT_OK;
 }
 
-/* Cuts the added tokens of sets `level` and above out of the text and encodes what lies between them. */
-static cot_status encode_text(cot_tokenizer_encoder *e, const char *text, size_t length, int level)
+static cot_status encode_piece(void *encoder, const char *text, size_t length)
 {
-    if (level == 2) return encode_plain(e, text, length);
-    const cot_added_set *set = &e->tokenizer->added[level];
-    if (!set->first[256] || (set->all_special && !e->allow_special)) return encode_text(e, text, length, level + 1);
-    size_t start = 0;
-    for (size_t at = 0; at < length;) {
-        const cot_added_token *token = match_added(e, set, text + at, length - at);
-        if (!token) {
-            at++;
-            continue;
-        }
-        COT_TRY(encode_text(e, text + start, at - start, level + 1));
-        COT_TRY(reserve(e, 1));
-        e->ids[e->count++] = token->id;
-        start = at += token->length;
-    }
-    return encode_text(e, text + start, length - start, level + 1);
+    cot_tokenizer_encoder *e = encoder;
+    const cot_tokenizer   *t = e->tokenizer;
+    if (t->kind == COT_MODEL_UNIGRAM) return encode_unigram(e, text, length);
+    return t->joints && !t->ignore_merges ? encode_joined(e, text, length) : encode_word(e, text, length);
 }
+
+static cot_status encode_plain(cot_tokenizer_encoder *e, const char *text, size_t length, bool first)
+{
+    return cot_split(&e->tokenizer->splitter, &e->splitter, text, length, first, encode_piece, e);
+}
+
+/* Cuts the added tokens of sets `level` and above out of the text and encodes what lies between them.
+ *
+ *   first   nothing of the text stands before */
+static cot_status encode_text(cot_tokenizer_encoder *e, const char *text, size_t length, int level, bool first)
+{
+    if (!length) return COT_OK;
+    if (level == 1)
+        COT_TRY(cot_normalize(&e->tokenizer->normalizer, &e->normalizer, text, length, e->goes_on && first, &text,
+                              &length));
+    if (level == 2) return encode_plain(e, text, length, first && !e->goes_on);
+    const cot_added_set *set = &e->tokenizer->added[level];
+    if (!set->count || (set->all_special && !e->allow_special)) return encode_text(e, text, length, level + 1, first);
+    cot_added_match match;
+    size_t          taken = 0;
+    for (size_t from = 0; cot_added_find(e->tokenizer, set, text, length, from, taken, e->allow_special, &match);
+         from = match.next) {
+        if (match.start > taken) COT_TRY(encode_text(e, text + taken, match.start - taken, level + 1, first && !taken));
+        COT_TRY(reserve(e, 1));
+        e->ids[e->count++] = match.id;
+        taken = match.end;
+    }
+    if (taken >= length) return COT_OK;
+    return encode_text(e, text + taken, length - taken, level + 1, first && !taken);
+}
+
+void cot_tokenizer_encoder_go_on(cot_tokenizer_encoder *e) { e->goes_on = true; }
 
 cot_status cot_tokenizer_encoder_run(cot_tokenizer_encoder *e, const char *text, size_t length, bool allow_special,
                                      const int32_t **ids, size_t *count)
@@ -155,7 +194,9 @@ cot_status cot_tokenizer_encoder_run(cot_tokenizer_encoder *e, const char *text,
     e->allow_special = allow_special;
     *ids = NULL;
     *count = 0;
-    COT_TRY(encode_text(e, text, length, 0));
+    const cot_status status = encode_text(e, text, length, 0, true);
+    e->goes_on = false;
+    if (status != COT_OK) return status;
     *ids = e->ids;
     *count = e->count;
     return COT_OK;

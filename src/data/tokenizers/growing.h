@@ -1,6 +1,9 @@
-/* Arrays that grow by half of their size. */
+/* Arrays that grow by half of their size, and texts put together in one. */
 #ifndef COT_DATA_TOKENIZERS_GROWING_H
 #define COT_DATA_TOKENIZERS_GROWING_H
+
+#include <stdbool.h>
+#include <string.h>
 
 #include "base/memory.h"
 
@@ -15,6 +18,27 @@ static inline void *cot_grown(void *array, size_t *capacity, size_t need, size_t
     void *grown = cot_realloc(array, *capacity * element_size, bytes);
     if (grown) *capacity = wanted;
     return grown;
+}
+
+typedef struct {
+    char  *bytes;
+    size_t length, capacity;
+} cot_buffer;  /* all zero is an empty one; bytes are freed with cot_free() */
+
+static inline bool cot_buffer_reserve(cot_buffer *buffer, size_t more)
+{
+    if (buffer->capacity - buffer->length >= more) return true;
+    char *bytes = cot_grown(buffer->bytes, &buffer->capacity, buffer->length + more, 1);
+    if (bytes) buffer->bytes = bytes;
+    return bytes;
+}
+
+static inline bool cot_buffer_add(cot_buffer *buffer, const char *bytes, size_t length)
+{
+    if (!cot_buffer_reserve(buffer, length)) return false;
+    if (length) memcpy(buffer->bytes + buffer->length, bytes, length);
+    buffer->length += length;
+    return true;
 }
 
 #endif

@@ -81,7 +81,7 @@ typedef struct cot_corpus cot_corpus;
 
 typedef struct {
     uint64_t documents;
-    uint64_t tokens;  /**< without the end-of-text tokens between documents */
+    uint64_t tokens;  /**< without the end-of-text tokens between documents; with those that texts begin with, if any */
     uint64_t bytes;   /**< of UTF-8 text, what bits per byte divides by */
     uint64_t words;   /**< separated by white space, and one end of line a line: what word_perplexity divides by */
 } cot_text_size;

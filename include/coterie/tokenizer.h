@@ -1,9 +1,10 @@
-/* Tokenizers: text to token ids and back. Byte-level BPE with GPT-2's pre-tokenizer, trained here or read from a
- * Hugging Face `tokenizer.json`, with the same ids as their library gives.
+/* Tokenizers: text to token ids and back. Byte-level BPE is trained here; BPE and unigram tokenizers of other libraries
+ * are read from a Hugging Face `tokenizer.json` or a SentencePiece model, with the same ids as these libraries give.
  *
- * Any bytes can be encoded, and decode(encode(x)) == x: each byte that is not valid UTF-8 counts as a character of
- * its own. (Some published tokenizers have no tokens for the bytes that UTF-8 never uses: text with these cannot be
- * encoded then.) */
+ * With byte-level BPE that normalizes nothing, as trained here, any bytes can be encoded, and decode(encode(x)) == x:
+ * each byte that is not valid UTF-8 counts as a character of its own. Other tokenizers may change a text before they cut
+ * it (white space, normal forms) or lack tokens for some characters; bytes that are not valid UTF-8 are encoded as they
+ * are where the vocabulary has tokens for single bytes. */
 #ifndef COTERIE_TOKENIZER_H
 #define COTERIE_TOKENIZER_H
 
@@ -58,9 +59,13 @@ COT_API cot_status cot_tokenizer_train(const cot_tokenizer_options *options, cot
                                        cot_tokenizer **out);
 
 /**
- * Reads a `tokenizer.json` (`path` is the file or a folder with one) of the kind that cot_tokenizer_save() and
- * Hugging Face's byte-level BPE write: no normalizer, ByteLevel pre-tokenizer without prefix space, ByteLevel
- * decoder. Truncation and padding are left to the caller.
+ * Reads a `tokenizer.json` or a SentencePiece `.model`, or what of these a folder holds (`tokenizer.json` first, then
+ * `tokenizer.model`; `tokenizer_config.json` beside it says which token ends a text).
+ *
+ * Of tokenizer.json: models BPE and Unigram; normalizers NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend,
+ * Replace, Precompiled; pre-tokenizers ByteLevel, Split, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit;
+ * decoders ByteLevel, Metaspace, Replace, ByteFallback, Fuse, Strip; sequences of these. Of SentencePiece: BPE and
+ * unigram. Whatever else would change ids is refused. Truncation and padding are left to the caller.
  *
  * Errors   COT_IO when it cannot be read; COT_FORMAT with the file, what was found and what was expected.
  */

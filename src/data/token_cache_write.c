@@ -80,10 +80,16 @@ static cot_status begin_document(cache_writer *writer, cot_split split, int32_t 
 
 static cot_status add_piece(cache_writer *writer, cot_split split, const cot_text *piece)
 {
+    const int32_t start = cot_tokenizer_start_of_text(writer->key->tokenizer);
     if (piece->begins) COT_TRY(begin_document(writer, split, piece->source));
+    else cot_tokenizer_encoder_go_on(writer->encoder);
     cot_document  *document = &writer->documents[split][writer->header.document_count[split] - 1];
     const int32_t *ids;
     size_t         count;
+    if (piece->begins && start >= 0) {
+        COT_TRY(put_ids(writer, split, &start, 1));
+        document->tokens++;
+    }
     COT_TRY(cot_tokenizer_encoder_run(writer->encoder, piece->text, piece->length, false, &ids, &count));
     COT_TRY(put_ids(writer, split, ids, count));
     cot_words_add(&writer->words, piece->text, piece->length);

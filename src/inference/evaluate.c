@@ -123,10 +123,11 @@ static cot_status evaluation_create(const cot_model *model, const cot_corpus *co
 
 /* ---- scores ---- */
 
-/* Text that the documents' first tokens stand for: it is shown, never predicted. */
+/* Text that the documents' first tokens stand for: it is shown, never predicted. A token that stands before the text has none. */
 static cot_status first_token_bytes(const cot_corpus *corpus, const cot_tokenizer *tokenizer, cot_split split, int32_t source, uint64_t *bytes)
 {
     const cot_text_size size = cot_corpus_size(corpus, split, source);
+    const int32_t before = cot_tokenizer_start_of_text(tokenizer);
     int32_t *ids = cot_malloc(size.tokens * sizeof *ids);
     size_t *starts = cot_malloc(size.documents * sizeof *starts);
     *bytes = 0;
@@ -134,7 +135,8 @@ static cot_status first_token_bytes(const cot_corpus *corpus, const cot_tokenize
         cot_corpus_tokens(corpus, split, source, ids, starts);
         for (uint64_t d = 0; d < size.documents; d++) {
             size_t length = 0;
-            if (starts[d] < size.tokens && (d + 1 == size.documents || starts[d] < starts[d + 1])) cot_tokenizer_token(tokenizer, ids[starts[d]], &length);
+            const bool any = starts[d] < size.tokens && (d + 1 == size.documents || starts[d] < starts[d + 1]);
+            if (any && ids[starts[d]] != before) cot_tokenizer_first_token(tokenizer, ids[starts[d]], &length);
             *bytes += length;
         }
     }

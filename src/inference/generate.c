@@ -28,6 +28,7 @@ typedef struct {
     waiting     *tokens;        /* of the output */
     size_t       token_count, token_told, token_room;
     float       *logits;
+    bool         opens;         /* the output begins the text: there is no prompt */
 } generation;
 
 static cot_status grow(void **array, size_t *room, size_t needed, size_t size)
@@ -48,16 +49,18 @@ static cot_status add_id(generation *g, int32_t id)
     return COT_OK;
 }
 
+/* The prompt, behind the token that texts begin with where the model has one; with neither, the token that ends them. */
 static cot_status take_prompt(generation *g, const char *prompt, size_t length)
 {
+    const int32_t start = cot_tokenizer_start_of_text(g->tokenizer), end = cot_tokenizer_end_of_text(g->tokenizer);
     int32_t *ids;
     size_t count;
     COT_TRY(cot_tokenizer_encode(g->tokenizer, prompt, length, true, &ids, &count));
-    cot_status status = COT_OK;
+    cot_status status = start >= 0 && (!count || ids[0] != start) ? add_id(g, start) : COT_OK;
     for (size_t i = 0; i < count && status == COT_OK; i++) status = add_id(g, ids[i]);
     free(ids);
-    if (status != COT_OK || count) return status;
-    const int32_t end = cot_tokenizer_end_of_text(g->tokenizer);
+    g->opens = !count;
+    if (status != COT_OK || g->count) return status;
     return end >= 0 ? add_id(g, end) : cot_fail(COT_INVALID, "the prompt is empty and the tokenizer has no end-of-text token to start from");
 }
 
@@ -118,7 +121,8 @@ static bool tell(generation *g, size_t end, bool cut)
 static cot_status add_text(generation *g, int32_t id)
 {
     size_t length = 0;
-    const char *bytes = cot_tokenizer_token(g->tokenizer, id, &length);
+    const bool  first = g->opens && !g->token_count;
+    const char *bytes = (first ? cot_tokenizer_first_token : cot_tokenizer_token)(g->tokenizer, id, &length);
     COT_TRY(grow((void **)&g->text, &g->text_room, g->length + length, 1));
     COT_TRY(grow((void **)&g->tokens, &g->token_room, g->token_count + 1, sizeof *g->tokens));
     if (length) memcpy(g->text + g->length, bytes, length);

@@ -68,12 +68,20 @@ static cot_status put_merges(cot_gguf *file, const cot_tokenizer *t)
     return COT_OK;
 }
 
+static bool is_gpt2(const cot_tokenizer *t)
+{
+    const cot_splitter *s = &t->splitter;
+    return s->byte_level && s->count == 1 && s->steps[0].kind == COT_SPLIT_GPT2;
+}
+
 cot_status cot_gguf_tokenizer(cot_gguf *file, const cot_tokenizer *tokenizer, int64_t vocab_size)
 {
     const int32_t end = cot_tokenizer_end_of_text(tokenizer);
     if (end < 0) /* there is no way to say "none" */
         return cot_fail(COT_INVALID,
                         "the tokenizer has no end-of-text token, and llama.cpp would take token 11 for it");
+    if (!is_gpt2(tokenizer))
+        return cot_fail(COT_INVALID, "the tokenizer is not byte-level BPE with GPT-2's pattern, the kind that GGUF is written with");
     cot_gguf_text(file, "tokenizer.ggml.model", "gpt2");
     cot_gguf_text(file, "tokenizer.ggml.pre", "gpt-2");
     put_tokens(file, tokenizer, vocab_size);

@@ -3,6 +3,7 @@
 
 #include "base/fail.h"
 #include "base/memory.h"
+#include "data/tokenizers/vocabulary.h"
 #include "formats/file.h"
 #include "formats/model_folder.h"
 #include "models/llama2c_model.h"
@@ -22,16 +23,13 @@ cot_status cot_model_save(const cot_model *model, const cot_tokenizer *tokenizer
 
 static cot_status load_tokenizer(const char *folder, const cot_model *model, cot_tokenizer **out)
 {
-    char *path = cot_path_join(folder, "tokenizer.json");
-    if (!path) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a path");
-    cot_status status = cot_file_exists(path) ? cot_tokenizer_load(path, out) : COT_OK;
-    if (status == COT_OK && *out && cot_tokenizer_vocab_size(*out) > model->vocab_size) {
-        status = cot_fail(COT_FORMAT, "%s has %d symbols, the model beside it %lld", path, cot_tokenizer_vocab_size(*out), (long long)model->vocab_size);
-        cot_tokenizer_destroy(*out);
-        *out = NULL;
-    }
-    cot_free(path);
-    return status;
+    if (!cot_tokenizer_file_in(folder)) return COT_OK;
+    COT_TRY(cot_tokenizer_load(folder, out));
+    const int32_t symbols = cot_tokenizer_vocab_size(*out);
+    if (symbols <= model->vocab_size) return COT_OK;
+    cot_tokenizer_destroy(*out);
+    *out = NULL;
+    return cot_fail(COT_FORMAT, "%s: its tokenizer has %d symbols, the model beside it %lld", folder, symbols, (long long)model->vocab_size);
 }
 
 cot_status cot_model_load_weights(cot_model *model, const char *folder)

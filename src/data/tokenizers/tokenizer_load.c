@@ -345,20 +345,33 @@ static cot_status read_config(const char *folder, cot_tokenizer *t)
     return status;
 }
 
-/* The tokenizer's file in a folder, or the path itself. */
-static char *find_file(const char *path)
+/* The tokenizer's file in a folder; the name that it should have when there is none (*found is false then). NULL when
+ * memory is short. */
+static char *find_in_folder(const char *folder, bool *found)
 {
-    if (!cot_folder_exists(path)) return cot_strdup(path);
-    char *json = cot_path_join(path, "tokenizer.json"), *model = cot_path_join(path, "tokenizer.model");
-    const bool take_model = json && model && !cot_file_exists(json) && cot_file_exists(model);
-    cot_free(take_model ? json : model);
-    return take_model ? model : json;
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model"};
+    *found = false;
+    for (size_t i = 0; i < 2; i++) {
+        char *path = cot_path_join(folder, names[i]);
+        if (!path || (*found = cot_file_exists(path))) return path;
+        cot_free(path);
+    }
+    return cot_path_join(folder, names[0]);
+}
+
+bool cot_tokenizer_file_in(const char *folder)
+{
+    bool found;
+    cot_free(find_in_folder(folder, &found));
+    return found;
 }
 
 cot_status cot_tokenizer_load(const char *path, cot_tokenizer **out)
 {
     *out = NULL;
-    char *file = find_file(path);
+    const bool is_folder = cot_folder_exists(path);
+    bool       found;
+    char      *file = is_folder ? find_in_folder(path, &found) : cot_strdup(path);
     if (!file) return cot_fail(COT_OUT_OF_MEMORY, "%s: a tokenizer", path);
     char      *text;
     size_t     length;
@@ -368,7 +381,7 @@ cot_status cot_tokenizer_load(const char *path, cot_tokenizer **out)
                                      : cot_sentencepiece_parse(text, length, file, out);
         cot_free(text);
     }
-    if (status == COT_OK && cot_folder_exists(path)) status = read_config(path, *out);
+    if (status == COT_OK && is_folder) status = read_config(path, *out);
     if (status != COT_OK) {
         cot_tokenizer_destroy(*out);
         *out = NULL;

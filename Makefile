@@ -17,20 +17,19 @@ demo: ## trains, evaluates, samples and draws a small sparse model: about four m
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) RUN=$(RUN) tools/demo.sh
 
-check: ## builds with warnings as errors and runs all tests
+check: ## builds with warnings as errors and runs all tests; where clang is there, each parser is fuzzed for ten seconds
 	@tools/setup.sh build check demo
 	@cmake -S . -B $(BUILD)-check -DCOTERIE_WERROR=ON $(CMAKE_FLAGS) > $(BUILD)-check.log 2>&1 || { cat $(BUILD)-check.log; exit 1; }
 	@cmake --build $(BUILD)-check -j $(JOBS)
 	@cd $(BUILD)-check && OMP_WAIT_POLICY=passive ctest --output-on-failure -j $(JOBS)
+	@BUILD=$(BUILD)-check tests/long/fuzz.sh short
 
 check-sanitize: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer: slow
 	@tools/setup.sh build check demo
-	@cmake -S . -B $(BUILD)-sanitize -DCOTERIE_SANITIZE=address,undefined -DCOTERIE_WERROR=ON $(CMAKE_FLAGS) > $(BUILD)-sanitize.log 2>&1 || { cat $(BUILD)-sanitize.log; exit 1; }
-	@cmake --build $(BUILD)-sanitize -j $(JOBS)
-	@cd $(BUILD)-sanitize && OMP_WAIT_POLICY=passive ctest --output-on-failure -j $(JOBS)
+	@BUILD=$(BUILD)-check tests/long/sanitize.sh
 
-check-long: ## what takes long: tests/long/*.sh, one after the other
-	@tools/setup.sh build check demo
+check-long: ## what takes long, hours: tests/long/*.sh, one after the other
+	@tools/setup.sh build check demo long
 	@cmake -S . -B $(BUILD)-check -DCOTERIE_WERROR=ON $(CMAKE_FLAGS) > $(BUILD)-check.log 2>&1 || { cat $(BUILD)-check.log; exit 1; }
 	@cmake --build $(BUILD)-check -j $(JOBS)
 	@for script in tests/long/*.sh; do echo "== $$script"; BUILD=$(BUILD)-check bash $$script || exit 1; done
@@ -53,7 +52,7 @@ install: ## installs library, headers, program and recipes (PREFIX=/usr/local; D
 	@cmake --install $(BUILD)
 
 clean: ## removes what was built
-	@rm -rf $(BUILD) $(BUILD)-check $(BUILD)-sanitize $(BUILD).log $(BUILD)-check.log $(BUILD)-sanitize.log
+	@rm -rf $(BUILD) $(BUILD).log $(foreach kind,check sanitize fuzz threads gcc clang without,$(BUILD)-$(kind) $(BUILD)-$(kind).log $(BUILD)-$(kind).tests)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22

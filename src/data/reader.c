@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include <zlib.h>
+#ifdef COT_HAVE_ZSTD
 #include <zstd.h>
+#endif
 
 #include "base/fail.h"
 #include "base/memory.h"
@@ -14,6 +16,10 @@
 enum { MAX_RATIO = 1000, RATIO_COUNTS_FROM = 64 << 20 };
 
 enum { INPUT_BYTES = 128 << 10 };
+
+#ifndef COT_HAVE_ZSTD
+typedef void ZSTD_DCtx;  /* there never is one */
+#endif
 
 struct cot_reader {
     char       *path;
@@ -39,10 +45,23 @@ void cot_reader_close(cot_reader *reader)
     if (!reader) return;
     if (reader->file) fclose(reader->file);
     if (reader->gz) gzclose(reader->gz);
+#ifdef COT_HAVE_ZSTD
     ZSTD_freeDCtx(reader->zstd);
+#endif
     cot_free(reader->input);
     cot_free(reader->path);
     cot_free(reader);
+}
+
+static cot_status open_zstd(cot_reader *reader)
+{
+#ifdef COT_HAVE_ZSTD
+    reader->input = cot_malloc(INPUT_BYTES);
+    reader->zstd = ZSTD_createDCtx();
+    return reader->input && reader->zstd ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "%s: no memory to unpack it", reader->path);
+#else
+    return cot_fail(COT_INVALID, "%s: this build cannot unpack zstd data; it was made without libzstd", reader->path);
+#endif
 }
 
 static cot_status open_streams(cot_reader *reader)
@@ -57,11 +76,7 @@ static cot_status open_streams(cot_reader *reader)
     }
     reader->file = fopen(path, "rb");
     if (!reader->file) return cot_fail(COT_IO, "%s: cannot open: %s", path, strerror(errno));
-    if (!ends_with(path, ".zst")) return COT_OK;
-    reader->input = cot_malloc(INPUT_BYTES);
-    reader->zstd = ZSTD_createDCtx();
-    if (!reader->input || !reader->zstd) return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory to unpack it", path);
-    return COT_OK;
+    return ends_with(path, ".zst") ? open_zstd(reader) : COT_OK;
 }
 
 cot_status cot_reader_open(const char *path, cot_reader **out)
@@ -120,6 +135,7 @@ static cot_status read_gz(cot_reader *reader, char *buffer, size_t capacity, siz
     return COT_OK;
 }
 
+#ifdef COT_HAVE_ZSTD
 static cot_status refill(cot_reader *reader)
 {
     size_t           got;
@@ -148,6 +164,13 @@ static cot_status read_zstd(cot_reader *reader, char *buffer, size_t capacity, s
     }
     return COT_OK;
 }
+#else
+static cot_status read_zstd(cot_reader *reader, char *buffer, size_t capacity, size_t *got)
+{
+    (void)buffer, (void)capacity, (void)got;
+    return open_zstd(reader);  /* not reached: none was opened */
+}
+#endif
 
 cot_status cot_reader_read(cot_reader *reader, void *buffer, size_t capacity, size_t *got)
 {

@@ -14,7 +14,9 @@
 
 #include <coterie/data.h>
 #include <zlib.h>
+#ifdef COT_HAVE_ZSTD
 #include <zstd.h>
+#endif
 
 #include "formats/scratch.h"
 
@@ -45,6 +47,7 @@ static inline void put_gz(scratch *s, const char *name, const char *text, size_t
     if (!file || (bytes && gzwrite(file, text, (unsigned)bytes) != (int)bytes) || gzclose(file) != Z_OK) abort();
 }
 
+#ifdef COT_HAVE_ZSTD
 static inline void put_zst(scratch *s, const char *name, const char *text, size_t bytes)
 {
     const size_t room = ZSTD_compressBound(bytes);
@@ -54,6 +57,7 @@ static inline void put_zst(scratch *s, const char *name, const char *text, size_
     scratch_put(s, name, packed, size);
     free(packed);
 }
+#endif
 
 /* A `data:` block whose path is FOLDER/NAME, whose cache is FOLDER/cache, and which says `more` besides. */
 static inline cot_config *data_config(scratch *s, const char *name, const char *more)

@@ -220,7 +220,7 @@ config("gigabyte string", sparse(b'{"model_type": "', GIGABYTE, b'"}'), "longer 
 config("invalid UTF-8", b'{"model_type": "lla\xffma"}', "not JSON")
 config("key twice", b'{"model_type": "llama", "model_type": "mixtral"}', "not JSON")
 config("million empty maps", many(b"{},", DEEP, b'{"a": [', b"{}]}"), "fewer lists and maps")
-config("two thousand million layers", changed(CONFIG, "num_hidden_layers", 2**31 - 1), "num_layers")
+config("two thousand million layers", changed(CONFIG, "num_hidden_layers", 2**31 - 1), "layers")
 config("huge width", changed(CONFIG, "hidden_size", 2**31 - 2), "hidden_size")
 config("huge vocabulary", changed(CONFIG, "vocab_size", 2**62), "vocab_size")
 config("text where a number belongs", changed(CONFIG, "hidden_size", "wide"), "hidden_size")

@@ -23,13 +23,14 @@ cot_status cot_model_save(const cot_model *model, const cot_tokenizer *tokenizer
 
 static cot_status load_tokenizer(const char *folder, const cot_model *model, cot_tokenizer **out)
 {
-    if (!cot_tokenizer_file_in(folder)) return COT_OK;
+    const char *file = cot_tokenizer_file_in(folder);
+    if (!file) return COT_OK;
     COT_TRY(cot_tokenizer_load(folder, out));
     const int32_t symbols = cot_tokenizer_vocab_size(*out);
     if (symbols <= model->vocab_size) return COT_OK;
     cot_tokenizer_destroy(*out);
     *out = NULL;
-    return cot_fail(COT_FORMAT, "%s: its tokenizer has %d symbols, the model beside it %lld", folder, symbols, (long long)model->vocab_size);
+    return cot_fail(COT_FORMAT, "%s/%s has %d symbols, the model beside it %lld", folder, file, symbols, (long long)model->vocab_size);
 }
 
 cot_status cot_model_load_weights(cot_model *model, const char *folder)

@@ -152,7 +152,7 @@ static void tokenizers_come_along(void **state)
     /* A model with fewer symbols than its tokenizer is none. */
     model = made_model(kinds[0].yaml, 256, CONTEXT, 3);
     CHECK_OK(cot_model_save(model, NULL, s.path));
-    CHECK_FAILS(cot_model_load(s.path, &back, &back_tokenizer), COT_FORMAT, "tokenizer has 257 symbols, the model beside it 256");
+    CHECK_FAILS(cot_model_load(s.path, &back, &back_tokenizer), COT_FORMAT, "tokenizer.json has 257 symbols, the model beside it 256");
     assert_null(back);
     cot_model_destroy(model);
     cot_tokenizer_destroy(tokenizer);

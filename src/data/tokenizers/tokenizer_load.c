@@ -345,33 +345,29 @@ static cot_status read_config(const char *folder, cot_tokenizer *t)
     return status;
 }
 
-/* The tokenizer's file in a folder; the name that it should have when there is none (*found is false then). NULL when
- * memory is short. */
-static char *find_in_folder(const char *folder, bool *found)
+const char *cot_tokenizer_file_in(const char *folder)
 {
     static const char *const names[] = {"tokenizer.json", "tokenizer.model"};
-    *found = false;
-    for (size_t i = 0; i < 2; i++) {
-        char *path = cot_path_join(folder, names[i]);
-        if (!path || (*found = cot_file_exists(path))) return path;
-        cot_free(path);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[4096];
+        const int length = snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        if (length < (int)sizeof path && cot_file_exists(path)) return names[i];
     }
-    return cot_path_join(folder, names[0]);
+    return NULL;
 }
 
-bool cot_tokenizer_file_in(const char *folder)
+/* The tokenizer's file in a folder, or that which should be there; NULL when memory is short. */
+static char *find_in_folder(const char *folder)
 {
-    bool found;
-    cot_free(find_in_folder(folder, &found));
-    return found;
+    const char *name = cot_tokenizer_file_in(folder);
+    return cot_path_join(folder, name ? name : "tokenizer.json");
 }
 
 cot_status cot_tokenizer_load(const char *path, cot_tokenizer **out)
 {
     *out = NULL;
     const bool is_folder = cot_folder_exists(path);
-    bool       found;
-    char      *file = is_folder ? find_in_folder(path, &found) : cot_strdup(path);
+    char      *file = is_folder ? find_in_folder(path) : cot_strdup(path);
     if (!file) return cot_fail(COT_OUT_OF_MEMORY, "%s: a tokenizer", path);
     char      *text;
     size_t     length;

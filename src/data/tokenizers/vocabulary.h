@@ -94,8 +94,8 @@ cot_status cot_tokenizer_parse(const char *text, size_t length, const char *name
 /* Reads the bytes of a SentencePiece model. */
 cot_status cot_sentencepiece_parse(const char *bytes, size_t length, const char *name, cot_tokenizer **out);
 
-/* Is there a tokenizer that cot_tokenizer_load() would read from this folder? */
-bool cot_tokenizer_file_in(const char *folder);
+/* The name of the tokenizer's file that cot_tokenizer_load() would read from this folder; NULL when there is none. */
+const char *cot_tokenizer_file_in(const char *folder);
 
 static inline const char *cot_tokenizer_key(const cot_tokenizer *tokenizer, int32_t id, size_t *length)
 {

@@ -5,7 +5,7 @@ RUN   ?= runs/demo
 PREFIX ?= /usr/local
 COTERIE = $(BUILD)/coterie
 
-.PHONY: all demo check check-long check-sanitize check-peers bench bench-peers install clean help
+.PHONY: all demo check check-long check-sanitize check-peers bench bench-peers install deb clean help
 
 all: ## builds build/coterie and the library
 	@tools/setup.sh build
@@ -51,8 +51,12 @@ install: ## installs library, headers, program and recipes (PREFIX=/usr/local; D
 	@$(MAKE) --no-print-directory all CMAKE_FLAGS='$(CMAKE_FLAGS) -DCMAKE_INSTALL_PREFIX=$(PREFIX)'
 	@cmake --install $(BUILD)
 
+deb: ## Debian packages in build-deb/: program, data, library, development files
+	@tools/setup.sh build deb
+	@tools/deb.sh
+
 clean: ## removes what was built
-	@rm -rf $(BUILD) $(BUILD).log $(foreach kind,check sanitize fuzz threads gcc clang without,$(BUILD)-$(kind) $(BUILD)-$(kind).log $(BUILD)-$(kind).tests)
+	@rm -rf $(BUILD) build-deb $(BUILD).log $(foreach kind,check sanitize fuzz threads gcc clang without,$(BUILD)-$(kind) $(BUILD)-$(kind).log $(BUILD)-$(kind).tests)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22

@@ -42,10 +42,11 @@ check-peers: ## whole models against PyTorch and transformers (installs them in 
 bench: all ## measures this machine's limits and the bench recipes against them
 	@$(COTERIE) bench
 
-bench-peers: ## the bench recipes beside the same work in PyTorch (installs it in .venv-peers, 5.6 GB)
+bench-peers: ## the bench recipes and tokenizers beside the same work in PyTorch and other libraries (installs it in .venv-peers, 5.6 GB)
 	@tools/setup.sh build peers
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) tools/peers.sh bench
+	@BUILD=$(BUILD) tools/peers.sh tokenizers
 
 install: ## installs library, headers, program and recipes (PREFIX=/usr/local; DESTDIR for packagers)
 	@$(MAKE) --no-print-directory all CMAKE_FLAGS='$(CMAKE_FLAGS) -DCMAKE_INSTALL_PREFIX=$(PREFIX)'

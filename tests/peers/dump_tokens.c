@@ -1,4 +1,4 @@
-/* Encodes and decodes documents for the comparisons with other libraries (check_tokenizers.py, bench/peers/tokenizers.py).
+/* Encodes and decodes documents for the comparisons with other libraries (check_tokenizers.py, bench/peers/compare_tokenizers.py).
  *
  *     dump_tokens encode TOKENIZER DOCUMENTS OUT special|plain     ids, then the decoded text, of every document
  *     dump_tokens time TOKENIZER DOCUMENTS ROUNDS                  seconds of each round of encoding all documents

@@ -122,7 +122,7 @@ static cot_status add_property(compiler *c, cot_charset *set, bool negated)
 
 static cot_status add_word(compiler *c, cot_charset *set, bool negated)
 {
-    if (negated) return refuse(c, "\\W is not supported, expected [^\\w]");
+    if (negated) return refuse(c, "\\W is not supported in a class");
     add_classes(set, COT_CLASSES_WORD);
     for (size_t i = 0; i < sizeof cot_letter_symbols / sizeof *cot_letter_symbols; i++)
         COT_TRY(add_range(c, set, cot_letter_symbols[i].first, cot_letter_symbols[i].last));
@@ -234,6 +234,10 @@ static cot_status read_set(compiler *c, cot_charset *set)
     if (memchr("*+?{)", *c->at, 5)) return refuse(c, "nothing that could be repeated");
     const bool escaped = take(c, "\\");
     if (c->at == c->end) return refuse(c, "expected a character");
+    if (escaped && take(c, "W")) {
+        set->negated = true;
+        return add_word(c, set, false);
+    }
     if (escaped) COT_TRY(add_escaped_set(c, set, &is_set));
     if (is_set) return COT_OK;
     COT_TRY(read_code(c, escaped, &code));

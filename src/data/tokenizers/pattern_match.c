@@ -87,10 +87,10 @@ static ptrdiff_t match(search *s, uint32_t number, const char *at)
             if (match(s, node->other, at) != NOWHERE) return NOWHERE;
             break;
         case COT_PATTERN_START:
-            if (at != s->text) return NOWHERE;
+            if (at != s->text && (at == s->end || at[-1] != '\n')) return NOWHERE;
             break;
         case COT_PATTERN_END:
-            if (at != s->end && !(at + 1 == s->end && *at == '\n')) return NOWHERE;
+            if (at != s->end && *at != '\n') return NOWHERE;
             break;
         case COT_PATTERN_PASS: break;
         }

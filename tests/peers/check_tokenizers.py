@@ -1,10 +1,13 @@
-"""Tokenizers against Hugging Face's tokenizers and against sentencepiece: the same ids and the same text back, over 12 MB.
+"""Tokenizers against Hugging Face's tokenizers and against sentencepiece: the same ids and the same text back.
 
     check_tokenizers.py DUMP_TOKENS [--shared FOLDER] [--mb 12]
 
 Tokenizers come from two places. Some are trained here, by the libraries themselves, with the settings of published ones:
 GPT-2's, Llama-3's and Qwen's patterns, NFC and NFKC, Metaspace, SentencePiece with and without byte fallback, BPE and
 unigram. With --shared (or $COTERIE_SHARED) the published GPT-2, OLMoE and Mixtral ones are compared too.
+
+The published ones, GPT-2's, NeoX's and Llama's kinds are compared over all of the text, the others over a quarter. What
+we write of a tokenizer must load in transformers' AutoTokenizer, offline, and give the same ids.
 
 No difference is allowed. Of Hugging Face's library, some parts have older Unicode tables than others (its normal forms,
 its Punctuation and StripAccents know about Unicode 9): what these see otherwise than Python's tables is left out of the
@@ -87,8 +90,7 @@ def compare(peer, name, documents, results, encode, decode):
         different += 1
         if len(shown) < 3:
             shown.append(first_difference(text, ids, theirs) if not same else f"decoded: {describe(back, text_back)}")
-    what = "ids and text of every kind of " + ("BPE and unigram tokenizer" if peer == "tokenizers" else "model")
-    record(peer, what + ", over 12 MB", different, 0, "documents")
+    record(peer, "ids and decoded text of tokenizers of every kind", different, 0, "documents")
     report(not different, f"{name}: {tokens} tokens, {different} of {len(documents)} documents differ")
     for line in shown:
         print(f"         {line}")
@@ -105,12 +107,16 @@ def run(dump, tokenizer, documents, out, special):
     return read_results(out)
 
 
+def without(left_out, documents):
+    table = {ord(c): None for c in left_out}
+    return [text.translate(table) for text in documents]
+
+
 def compare_hugging_face(dump, name, tokenizer, documents, work, left_out=None):
     tokenizer.save(str(work / "tokenizer.json"))
     old_parts = ("NFC", "NFD", "NFKC", "NFKD", "StripAccents", "Punctuation")
     if left_out and any(f'"type": "{part}"' in tokenizer.to_str(pretty=True) for part in old_parts):
-        table = {ord(c): None for c in left_out}
-        documents = [text.translate(table) for text in documents]
+        documents = without(left_out, documents)
     write_documents(documents, work / "documents")
     for special in False, True:
         tokenizer.encode_special_tokens = not special
@@ -125,6 +131,20 @@ def compare_sentencepiece(dump, name, path, documents, work):
     model = sentencepiece.SentencePieceProcessor(model_file=str(path))
     results = run(dump, path, work / "documents", work / "out", False)
     compare("sentencepiece", name, documents, results, model.encode, model.decode)
+
+
+def check_auto_tokenizer(dump, name, path, documents, work):
+    """What we save of a tokenizer, in AutoTokenizer."""
+    from transformers import AutoTokenizer
+    folder = work / "saved"
+    folder.mkdir(exist_ok=True)
+    subprocess.run([dump, "save", path, folder], check=True)
+    write_documents(documents, work / "documents")
+    theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    results = run(dump, path, work / "documents", work / "out", True)
+    compare("transformers", f"{name}, saved here, in AutoTokenizer", documents, results,
+            lambda text: theirs(text, add_special_tokens=False).input_ids,
+            lambda ids: theirs.decode(ids, skip_special_tokens=False))
 
 
 def count_later_letters(dump, tokenizer, work):
@@ -145,10 +165,31 @@ def check_published(arguments, documents, left_out, work):
     for name, tokenizer in published_tokenizers(arguments.shared).items():
         if arguments.only in name:
             compare_hugging_face(arguments.dump, name, tokenizer, documents, work, left_out)
-    print("published, against sentencepiece:")
+            check_auto_tokenizer(arguments.dump, name, work / "tokenizer.json", without(left_out, documents[::8]), work)
     if arguments.only in "Mixtral":
+        print("published, against sentencepiece:")
         path = pathlib.Path(arguments.shared) / "tokenizers" / MIXTRAL
         compare_sentencepiece(arguments.dump, "Mixtral", path, documents, work)
+        check_auto_tokenizer(arguments.dump, "Mixtral's model", path, documents[::8], work)
+
+
+WHOLE = "GPT-2's pattern", "NeoX: NFC, added white space", "BPE, byte fallback, as Llama"
+
+
+def check_trained(arguments, documents, left_out, work):
+    corpus = [d[:8000] for d in documents[::4]]
+    share = lambda name: documents if name in WHOLE and not arguments.shared else documents[::4]
+    print("trained here, against Hugging Face's tokenizers:")
+    makers = hugging_face_tokenizers(corpus)
+    for name, make in makers.items():
+        if arguments.only in name:
+            compare_hugging_face(arguments.dump, name, make(), share(name), work, left_out)
+    count_later_letters(arguments.dump, makers["Llama-3's pattern"](), work)
+    print("trained here, against sentencepiece:")
+    for name, path in sentencepiece_models(corpus, work, arguments.only):
+        compare_sentencepiece(arguments.dump, name, path, share(name), work)
+        if "byte fallback" in name:
+            check_auto_tokenizer(arguments.dump, name, path, documents[::16], work)
 
 
 def main():
@@ -159,21 +200,12 @@ def main():
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
     documents, size = mixed_documents(int(arguments.mb * 1e6))
-    corpus = [d[:8000] for d in documents[::4]]
     left_out = seen_otherwise()
     with tempfile.TemporaryDirectory() as folder:
-        work = pathlib.Path(folder)
         print(f"{len(documents)} documents, {size / 1e6:.1f} MB; {sum(c in left_out for d in documents for c in d)} times one"
               f" of {len(left_out)} characters that are left out for old normalizers and Punctuation")
-        check_published(arguments, documents, left_out, work)
-        print("trained here, against Hugging Face's tokenizers:")
-        for name, make in hugging_face_tokenizers(corpus).items():
-            if arguments.only in name:
-                compare_hugging_face(arguments.dump, name, make(), documents, work, left_out)
-        count_later_letters(arguments.dump, hugging_face_tokenizers(corpus)["Llama-3's pattern"](), work)
-        print("trained here, against sentencepiece:")
-        for name, path in sentencepiece_models(corpus, work, arguments.only):
-            compare_sentencepiece(arguments.dump, name, path, documents, work)
+        check_published(arguments, documents, left_out, pathlib.Path(folder))
+        check_trained(arguments, documents, left_out, pathlib.Path(folder))
     sys.exit(failures != 0)
 
 

@@ -20,7 +20,7 @@ demo  gnuplot-nox     plots
 demo  fonts-dejavu-core letters in plots
 check gnuplot-nox     tests of plots
 check fonts-dejavu-core letters in plots
-long  clang           fuzzing, ThreadSanitizer, and a second compiler's opinion
+long  clang           fuzzing, ThreadSanitizer, and the opinion of a second compiler
 long  libclang-rt-dev libFuzzer and the sanitizers themselves
 long  libomp-dev      OpenMP for clang, and Archer, without which ThreadSanitizer does not understand it
 long  valgrind        memory errors that no compiler looks for

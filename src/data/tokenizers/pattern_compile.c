@@ -7,7 +7,7 @@
 #include "data/tokenizers/characters.h"
 #include "data/tokenizers/growing.h"
 
-enum { DEPTH_MAX = 32, NODES_MAX = 4096, REPEAT_MAX = 100000 };
+enum { DEPTH_MAX = 32, NODES_MAX = 4096, RANGES_MAX = 1 << 16, REPEAT_MAX = 100000 };
 
 typedef struct {
     cot_pattern *pattern;
@@ -64,6 +64,7 @@ static cot_status add_range(compiler *c, cot_charset *set, int32_t first, int32_
     cot_pattern *p = c->pattern;
     for (int32_t code = first; code <= last && code < 0x80; code++) set_ascii(set, code);
     if (last < 0x80) return COT_OK;
+    if (p->range_count >= RANGES_MAX) return refuse(c, "it is too large");
     cot_code_range *ranges = cot_grown(p->ranges, &p->range_capacity, p->range_count + 1, sizeof *ranges);
     if (!ranges) return no_memory(c);
     p->ranges = ranges;

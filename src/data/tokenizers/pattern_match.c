@@ -41,6 +41,7 @@ static ptrdiff_t match_greedy(search *s, const cot_pattern_node *node, const cha
     const char        *start = at;
     uint32_t           count = 0;
     for (size_t size; count < node->max && at < s->end && (size = step_in_set(s, set, at)); count++) at += size;
+    s->steps -= count < s->steps ? count : s->steps;  /* long runs cost what they take */
     if (count < node->min) return NOWHERE;
     if (node->next == COT_PATTERN_FOUND) return at - s->text;
     for (;;) {

@@ -206,7 +206,7 @@ cot_status cot_tokenizer_encode(const cot_tokenizer *tokenizer, const char *text
     COT_TRY(encoder_create(tokenizer, length / 8, &e));
     cot_status status = cot_tokenizer_encoder_run(e, text, length, allow_special, &found, count);
     if (status == COT_OK) {
-        *ids = malloc((*count ? *count : 1) * sizeof **ids);
+        *ids = cot_plain_malloc((*count ? *count : 1) * sizeof **ids);
         if (!*ids) status = cot_fail(COT_OUT_OF_MEMORY, "%zu token ids", *count);
         else if (*count) memcpy(*ids, found, *count * sizeof **ids);
     }

@@ -125,10 +125,17 @@ static void print_yardstick(const yardstick *y, const cot_score *model)
            model->bits_per_byte < y->bits_per_byte[ORDERS - 1] ? "better" : "worse", ORDERS);
 }
 
+enum { SHOWN_MOST = 1024 };  /* experts of which a table says something */
+
 static void print_layer(const cot_evaluation *e, const cot_layer_use *layer)
 {
     printf("\nlayer %lld: %% of each source's tokens an expert took (CV^2 %.3f, max/mean %.2f, router entropy %.2f nats, dropped %.2f%%, dead %lld)\n",
            (long long)layer->layer, layer->cv2, 1 + layer->max_vio, layer->router_entropy, 100 * layer->drop_fraction, (long long)layer->dead);
+    if (layer->experts > SHOWN_MOST) {
+        printf("  %lld experts: %.2f%% used, unevenness %.3f nats (%.3f of it for lack of tokens)\n", (long long)layer->experts,
+               100 * layer->usage, layer->unevenness, layer->unevenness_bias);
+        return;
+    }
     char alignment[128] = "l";
     const int64_t shown = layer->experts < 64 ? layer->experts : 64;
     double most = 0;

@@ -68,7 +68,7 @@ static void print_plan(const cot_plan *plan, FILE *stream)
     cot_model_layer_text(cot_plan_model(plan), model.num_layers - 1, layer, sizeof layer);
     fprintf(stream, "layers     %lld sparse, %lld dense; the last: %s\n", (long long)model.sparse_layers, (long long)(model.num_layers - model.sparse_layers), layer);
     if (info.from) fprintf(stream, "from       %s\n", info.from);
-    if (info.parameters_trained < model.parameters_total) {
+    if (info.parameters_frozen > 0) {
         format_count((double)info.parameters_trained, active, sizeof active);
         fprintf(stream, "frozen     all but %s parameters\n", active);
     }

@@ -29,6 +29,9 @@ typedef struct {
     double *source_load;     /**< [sources, experts] fraction of a source's assignments */
     double  cv2, max_vio, router_entropy, drop_fraction;  /**< population CV^2; max/mean - 1; nats; of assignments */
     int64_t dead;            /**< experts with less than a tenth of an even share */
+    double  usage;            /**< fraction of experts with an assignment */
+    double  unevenness;       /**< divergence of the experts' shares of all gates from even ones, nats */
+    double  unevenness_bias;  /**< what so few assignments would show of an even router */
 } cot_layer_use;
 
 typedef struct {

@@ -42,6 +42,7 @@ typedef struct {
     const char *optimizer, *schedule, *precision;
     uint64_t seed;
     const char *from;                   /**< the model folder that the run starts from, or NULL */
+    int64_t parameters_frozen;
     int64_t parameters_trained;         /**< all but the frozen ones; FLOPs are counted as if there were none of those */
 } cot_plan_info;
 
@@ -82,6 +83,8 @@ typedef struct {
     const double *load;  /**< [experts], fraction of assignments */
     double  cv2, max_vio, router_entropy, drop_fraction;
     int64_t dead;
+    double  usage;       /**< fraction of experts with an assignment */
+    double  unevenness;  /**< divergence of their use from an even one, nats */
 } cot_step_layer;
 
 typedef struct {

@@ -23,18 +23,35 @@ cot_status cot_balance_create(const cot_config *spec, cot_balance **out)
     *out = NULL;
     const cot_member *member;
     COT_TRY(cot_family_find("balance rule", cot_balance_at, spec, &member));
+    const cot_balance_ops *ops = (const cot_balance_ops *)member;
     cot_balance *rule = cot_calloc(sizeof *rule);
-    if (!rule) return cot_fail(COT_OUT_OF_MEMORY, "no memory for balance rule '%s'", member->name);
-    rule->ops = (const cot_balance_ops *)member;
-    const cot_status status = cot_state_create(member, rule->ops->state_size, spec, &rule->state);
-    if (status == COT_OK) *out = rule;
-    else cot_balance_destroy(rule);
-    return status;
+    if (rule) rule->state = cot_calloc(ops->state_size);
+    if (!rule || !rule->state) {
+        cot_free(rule);
+        return cot_fail(COT_OUT_OF_MEMORY, "no memory for balance rule '%s'", member->name);
+    }
+    rule->ops = ops;
+    const cot_status status = cot_options_apply(member->options, rule->state, spec);
+    if (status != COT_OK) {
+        cot_balance_destroy(rule);
+        return status;
+    }
+    *out = rule;
+    return COT_OK;
 }
 
 void cot_balance_destroy(cot_balance *rule)
 {
     if (!rule) return;
-    cot_state_destroy(&rule->ops->member, rule->state);
+    cot_options_release(rule->ops->member.options, rule->state);
+    cot_free(rule->state);
     cot_free(rule);
+}
+
+cot_tensor *cot_balance_loss(const cot_balance *rule, cot_tape *tape, const cot_routing *routing)
+{
+    if (routing->probs || cot_tape_failed(tape)) return rule->ops->loss(rule, tape, routing);
+    cot_tape_fail(tape, cot_fail(COT_INVALID, "balance rule '%s' reads a score for every expert, and this router forms none",
+                                 rule->ops->member.name));
+    return cot_tape_tensor(tape, cot_tape_real(tape), 1, (const int64_t[]){1}, false);
 }

@@ -38,10 +38,9 @@ const cot_member *cot_balance_at(size_t index);
 cot_status cot_balance_create(const cot_config *spec, cot_balance **out);
 void       cot_balance_destroy(cot_balance *rule);  /* accepts NULL */
 
-static inline cot_tensor *cot_balance_loss(const cot_balance *rule, cot_tape *tape, const cot_routing *routing)
-{
-    return rule->ops->loss(rule, tape, routing);
-}
+/* Fails the tape with COT_INVALID for a routing whose router forms no score for every expert. */
+cot_tensor *cot_balance_loss(const cot_balance *rule, cot_tape *tape, const cot_routing *routing);
+
 static inline double cot_balance_coef(const cot_balance *rule)
 {
     return ((const cot_balance_common *)rule->state)->coef;

@@ -13,6 +13,7 @@ typedef struct cot_experts cot_experts;
 typedef struct cot_experts_ops {
     cot_member member;
     size_t     state_size;
+    bool       by_token;   /* walks over tokens, not experts: the routing need not be grouped, and there is no capacity */
     cot_status (*setup)(cot_experts *experts, const cot_build *build);
     int64_t    (*count)(const cot_experts *experts);
     /* residual [T, D] real + sum over a token's kept assignments of gate * expert(x [T, D] act) */
@@ -20,6 +21,7 @@ typedef struct cot_experts_ops {
     cot_cost   (*cost)(const cot_experts *experts, double top_k);
     void       (*describe)(const cot_experts *experts, cot_model_card *card);  /* as a mixer's */
     void       (*text)(const cot_experts *experts, char *text, size_t size);  /* in words, e.g. "16 experts of 512" */
+    void       (*teardown)(cot_experts *experts);  /* (optional) */
 } cot_experts_ops;
 
 struct cot_experts {

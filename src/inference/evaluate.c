@@ -50,7 +50,7 @@ static void finish_layers(const counter *c)
         }
         const cot_expert_measures m = cot_expert_use_measure(use, layer->load);
         layer->cv2 = m.cv2, layer->max_vio = m.max_vio, layer->router_entropy = m.router_entropy, layer->drop_fraction = dropped;
-        layer->dead = m.dead;
+        layer->dead = m.dead, layer->usage = m.usage, layer->unevenness = m.unevenness, layer->unevenness_bias = m.unevenness_bias;
         for (int32_t s = 0; s < e->source_count; s++) {
             const int64_t *count = c->by_source[i] + s * layer->experts;
             int64_t total = 0;
@@ -79,6 +79,7 @@ static void counter_free(counter *c)
 {
     for (int64_t i = 0; c->evaluation && i < c->evaluation->layer_count; i++) {
         if (c->use) cot_free(c->use[i].count);
+        if (c->use) cot_free(c->use[i].weight);
         if (c->by_source) cot_free(c->by_source[i]);
     }
     cot_free(c->use);
@@ -100,10 +101,11 @@ static bool layers_create(cot_evaluation *e, const cot_model *model, counter *c)
         layer->load = cot_calloc((size_t)experts * sizeof(double));
         layer->source_load = cot_calloc((size_t)(experts * e->source_count) * sizeof(double));
         c->by_source[n] = cot_calloc((size_t)(experts * e->source_count) * sizeof(int64_t));
-        int64_t *count = cot_calloc((size_t)experts * sizeof *count);
-        if (count) cot_expert_use_clear(&c->use[n], experts, count);
+        c->use[n].count = cot_calloc((size_t)experts * sizeof *c->use[n].count);
+        c->use[n].weight = cot_calloc((size_t)experts * sizeof *c->use[n].weight);
+        if (!layer->load || !layer->source_load || !c->by_source[n] || !c->use[n].count || !c->use[n].weight) return false;
+        cot_expert_use_clear(&c->use[n], experts, c->use[n].count, c->use[n].weight);
         n++;
-        if (!layer->load || !layer->source_load || !c->by_source[n - 1] || !count) return false;
     }
     return true;
 }

@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "base/fail.h"
+#include "routing/measures.h"
 
 /* What is not known (no words, no bytes) or too large for a double is null: JSON has no other word for it. */
 static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
@@ -22,10 +23,11 @@ static void set_score(json_t *object, const cot_score *s)
     json_object_set_new(object, "words", json_integer((json_int_t)s->words));
 }
 
-static json_t *numbers(const double *values, int64_t count)
+/* Of many experts, some together: cot_load_entries(). */
+static json_t *loads(const double *load, int64_t experts)
 {
     json_t *array = json_array();
-    for (int64_t i = 0; i < count; i++) json_array_append_new(array, number(values[i]));
+    for (int64_t i = 0; i < cot_load_entries(experts); i++) json_array_append_new(array, number(cot_load_entry(load, experts, i)));
     return array;
 }
 
@@ -38,7 +40,7 @@ static json_t *source(const cot_evaluation *e, int32_t index)
         const cot_layer_use *layer = &e->layers[i];
         json_t *entry = json_object();
         json_object_set_new(entry, "layer", json_integer(layer->layer));
-        json_object_set_new(entry, "load", numbers(layer->source_load + index * layer->experts, layer->experts));
+        json_object_set_new(entry, "load", loads(layer->source_load + index * layer->experts, layer->experts));
         json_array_append_new(layers, entry);
     }
     json_object_set_new(object, "layers", layers);
@@ -49,12 +51,16 @@ static json_t *layer_use(const cot_layer_use *layer)
 {
     json_t *object = json_object();
     json_object_set_new(object, "layer", json_integer(layer->layer));
-    json_object_set_new(object, "load", numbers(layer->load, layer->experts));
+    json_object_set_new(object, "load", loads(layer->load, layer->experts));
     json_object_set_new(object, "cv2", number(layer->cv2));
     json_object_set_new(object, "max_vio", number(layer->max_vio));
     json_object_set_new(object, "router_entropy", number(layer->router_entropy));
     json_object_set_new(object, "drop_fraction", number(layer->drop_fraction));
     json_object_set_new(object, "dead_experts", json_integer(layer->dead));
+    json_object_set_new(object, "experts", json_integer(layer->experts));
+    json_object_set_new(object, "usage", number(layer->usage));
+    json_object_set_new(object, "unevenness", number(layer->unevenness));
+    json_object_set_new(object, "unevenness_bias", number(layer->unevenness_bias));
     return object;
 }
 

@@ -112,6 +112,14 @@ static cot_status setup_bias(sparse *s, const cot_build *build)
 /* Parts that contradict each other. */
 static cot_status check_parts(const sparse *s)
 {
+    const char *router = s->router->ops->member.name;
+    if (s->limited && s->experts->ops->by_token)
+        return cot_config_fail(s->capacity_spec, "limits experts '%s', which take all that comes: expected no capacity",
+                               s->experts->ops->member.name);
+    for (int i = 0; i < s->rule_count; i++)
+        if (s->rules[i]->ops->loss && cot_router_is(s->router, COT_ROUTER_SQUARE))
+            return cot_config_fail(s->balance_spec, "has rule '%s', which reads a score for every expert: router '%s' forms none",
+                                   s->rules[i]->ops->member.name, router);
     if (s->limited && cot_router_is(s->router, COT_ROUTER_OWN_SLOTS))
         return cot_config_fail(s->capacity_spec, "limits router '%s', whose experts take a fixed number of tokens already: "
                                "expected no capacity", s->router->ops->member.name);
@@ -189,12 +197,14 @@ static void begin_step(cot_feed_forward *ffn)
 {
     sparse *s = ffn->state;
     if (s->tally) memset(s->tally, 0, (size_t)s->router->num_experts * sizeof *s->tally);
+    if (s->router->ops->begin_step) s->router->ops->begin_step(s->router);
 }
 
 static void end_step(cot_feed_forward *ffn)
 {
     sparse *s = ffn->state;
-    if (!s->bias || s->bias->frozen) return;
+    if (s->router->ops->end_step) s->router->ops->end_step(s->router);
+    if (!s->bias) return;
     const cot_tensor *value = &s->bias->value;
     for (int64_t e = 0; e < s->router->num_experts; e++) s->moved[e] = cot_value_at(value->data, value->dtype, e);
     for (int i = 0; i < s->rule_count; i++)
@@ -225,9 +235,9 @@ static cot_tensor *forward(cot_feed_forward *ffn, cot_tape *tape, const cot_pass
     if (cot_tape_failed(tape)) return residual;
     if (pass->tally) tally(s, routing);
     add_losses(s, tape, pass, routing, layer);
-    cot_capacity_apply(tape, s->limited ? &s->capacity : NULL, (uint32_t)layer, routing);
+    if (!s->experts->ops->by_token) cot_capacity_apply(tape, s->limited ? &s->capacity : NULL, (uint32_t)layer, routing);
     cot_routing_expand(routing);
-    cot_routing_group(tape, routing);
+    if (!s->experts->ops->by_token) cot_routing_group(tape, routing);
     if (cot_tape_failed(tape)) return residual;
     if (pass->observe) pass->observe(pass->context, layer, routing);
     residual = s->experts->ops->forward(s->experts, tape, x, routing, residual);
@@ -240,7 +250,7 @@ static cot_cost cost(const cot_feed_forward *ffn)
     const double d = (double)ffn->build.hidden_size, experts = (double)s->router->num_experts;
     cot_cost c = s->experts->ops->cost(s->experts, fmin(s->router->choices, experts));
     const bool noisy = s->router->ops->traits & COT_ROUTER_NOISY;
-    c.flops += (noisy ? 4 : 2) * d * experts;
+    c.flops += s->router->ops->flops ? s->router->ops->flops(s->router) : (noisy ? 4 : 2) * d * experts;
     if (s->has_shared) c.flops += 6 * d * (double)s->shared.intermediate_size + (s->shared.gate ? 2 * d : 0);
     return c;
 }

@@ -23,7 +23,9 @@ static cot_status setup(cot_model *model, const cot_config *section, cot_dtype r
 {
     COT_TRY(cot_config_copy(section, &model->section));
     COT_TRY(cot_params_create(real, &model->params));
-    COT_TRY(cot_state_create(&model->ops->member, model->ops->state_size, model->section, &model->state));
+    model->state = cot_calloc(model->ops->state_size);
+    if (!model->state) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a model");
+    COT_TRY(cot_options_apply(model->ops->member.options, model->state, model->section));
     return model->ops->setup(model);
 }
 
@@ -56,8 +58,11 @@ cot_status cot_model_create(const cot_config *section, int64_t vocab_size, int64
 void cot_model_destroy(cot_model *model)
 {
     if (!model) return;
-    if (model->state) model->ops->teardown(model);
-    cot_state_destroy(&model->ops->member, model->state);
+    if (model->state) {
+        model->ops->teardown(model);
+        cot_options_release(model->ops->member.options, model->state);
+    }
+    cot_free(model->state);
     cot_params_destroy(model->params);
     cot_config_destroy(model->section);
     cot_free(model);
@@ -149,7 +154,7 @@ cot_model_info cot_model_describe(const cot_model *model, int64_t context)
     info.flops_forward = layers + 2.0 * (double)model->hidden_size * (double)model->vocab_size;
     info.flops_training = 3 * info.flops_forward;
     info.flops_recompute = layers;
-    info.bytes_training = 4 * info.parameters_total + 12 * cot_params_elements(model->params, true);
+    info.bytes_training = 4 * info.parameters_total + 12 * cot_params_elements(model->params, true) - 4 * cot_params_elements_by_row(model->params);
     info.published_as = cot_model_published_as(model);
     info.bytes_serving = 4 * info.parameters_total + sequences;
     return info;

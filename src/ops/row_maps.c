@@ -51,6 +51,31 @@ cot_tensor *cot_sigmoid(cot_tape *tape, cot_tensor *x)
     return y;
 }
 
+/* ---- rectifier ---- */
+
+static void relu_backward(cot_tape *tape, void *saved)
+{
+    const map_saved *s = saved;
+    const int64_t count = cot_tensor_count(s->y);
+    bool add = false;
+    void *dx = cot_tape_grad(tape, s->x, &add);
+    if (!dx) return;
+#pragma omp parallel for if (count > COT_PIECE_ELEMENTS) num_threads(cot_threads()) schedule(static)
+    for (int64_t i = 0; i < count; i++) cot_value_put(dx, s->x->dtype, i, value(s->y, i) > 0 ? slope(s->y, i) : 0, add);
+}
+
+cot_tensor *cot_relu(cot_tape *tape, cot_tensor *x)
+{
+    cot_tensor *y;
+    map_saved *s = begin(tape, x, &y);
+    if (!s) return y;
+    const int64_t count = cot_tensor_count(x);
+#pragma omp parallel for if (count > COT_PIECE_ELEMENTS) num_threads(cot_threads()) schedule(static)
+    for (int64_t i = 0; i < count; i++) cot_value_set(y->data, y->dtype, i, fmax(value(x, i), 0));
+    cot_tape_record(tape, relu_backward, s, &y, 1);
+    return y;
+}
+
 /* ---- rows that sum to one ---- */
 
 /* The row's sum + epsilon, or 0 for a row of nothing. */

@@ -7,6 +7,9 @@
 /* y real of the shape of x = 1 / (1 + exp(-x)), element by element; minus infinity gives 0. */
 cot_tensor *cot_sigmoid(cot_tape *tape, cot_tensor *x);
 
+/* y real of the shape of x = max(x, 0), element by element. */
+cot_tensor *cot_relu(cot_tape *tape, cot_tensor *x);
+
 /* y [T, E] real = x / (the row's sum + epsilon); a row whose sum is 0 gives zeros. */
 cot_tensor *cot_normalise_rows(cot_tape *tape, cot_tensor *x, double epsilon);
 

@@ -23,6 +23,7 @@ typedef struct {
     const int32_t *position;    /* [T] in the document, from 0 */
     const int32_t *labels;      /* [T] what the token belongs to: a task, a language, a source of the corpus; -1 unknown */
     const int32_t *targets;     /* [T] the id that follows; -1 = not predicted */
+    bool           tally;       /* a training pass, run for the first time: what buffers follow is counted */
     const uint8_t *padding;     /* [T] 1 = the token is filling: it is routed nowhere and counts in nothing */
     const void    *noise;       /* [T, E] real draws in place of the router's own */
     const double  *bias;        /* [E] added to scores where choices are made, never to gates */
@@ -49,6 +50,7 @@ enum {
     COT_ROUTER_SCORES = 1u << 6,             /* column e of the logits is expert e's: minus infinity masks it, larger is better */
     COT_ROUTER_TAKES_BIAS = 1u << 7,         /* adds cot_route_input.bias where it chooses */
     COT_ROUTER_NO_LOGITS = 1u << 9,          /* logits play no part; they only say how many experts there are */
+    COT_ROUTER_SQUARE = 1u << 10,            /* experts are a square number, and none has a score before it is chosen */
     COT_ROUTER_OWN_SLOTS = 1u << 8,          /* experts take a number of tokens that the router sets: no capacity */
 };
 
@@ -61,6 +63,12 @@ typedef struct cot_router_ops {
     void (*score)(cot_router *r, cot_tape *tape, const cot_route_input *in, cot_scores *out);
     void (*select)(cot_router *r, cot_tape *tape, const cot_route_input *in, const cot_scores *scores,
                    cot_routing *out);
+    /* (optional) Around a training step: forgets what passes tallied; moves buffers by what they tallied since. */
+    void (*begin_step)(cot_router *r);
+    void (*end_step)(cot_router *r);
+    /* (optional) How many experts a lab's matrix of so many columns is about; else as many. 0: none fit. */
+    int64_t (*experts_of)(const cot_config *spec, int64_t columns);
+    double (*flops)(const cot_router *r);  /* (optional) forward, per token; else those of a matrix [E, D] */
     void (*teardown)(cot_router *r);  /* (optional) frees what setup() took */
 } cot_router_ops;
 
@@ -105,6 +113,9 @@ cot_status cot_router_register(const cot_router_ops *ops);
  * Errors   those of cot_family_find and cot_options_apply; COT_INVALID when top_k > num_experts. */
 cot_status cot_router_create(const cot_config *spec, int64_t num_experts, const cot_build *build, cot_router **out);
 void       cot_router_destroy(cot_router *r);  /* accepts NULL */
+
+/* How many experts there are where the lab gives so many columns of logits. Errors: those of cot_family_find. */
+cot_status cot_router_experts_of(const cot_config *spec, int64_t columns, int64_t *experts);
 
 /* Both steps. `out` has no slots yet: cot_capacity_apply() fills them. */
 void cot_router_run(cot_router *r, cot_tape *tape, const cot_route_input *in, cot_routing *out);

@@ -1,13 +1,16 @@
 #include "routing/measures.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "kernels/gating/gating.h"
 #include "ops/pieces.h"
+#include "ops/values.h"
 
-void cot_expert_use_clear(cot_expert_use *use, int64_t experts, int64_t *count)
+void cot_expert_use_clear(cot_expert_use *use, int64_t experts, int64_t *count, double *weight)
 {
-    *use = (cot_expert_use){.experts = experts, .count = count};
+    *use = (cot_expert_use){.experts = experts, .count = count, .weight = weight};
+    if (weight) memset(weight, 0, (size_t)experts * sizeof *weight);
     memset(count, 0, (size_t)experts * sizeof *count);
 }
 
@@ -29,11 +32,46 @@ void cot_expert_use_add(cot_expert_use *use, const cot_routing *routing)
 {
     use->assignments += routing->assignments - routing->skipped;
     use->dropped += routing->dropped;
-    for (int64_t a = 0; a < routing->assignments; a++)
-        use->count[routing->expert[a]] += routing->slot[a] != COT_SLOT_SKIPPED;
+    for (int64_t a = 0; a < routing->assignments; a++) {
+        if (routing->slot[a] == COT_SLOT_SKIPPED) continue;
+        use->count[routing->expert[a]]++;
+        if (use->weight) use->weight[routing->expert[a]] += cot_value_at(routing->gate->data, routing->gate->dtype, a);
+    }
     if (!routing->probs || !routing->clean_logits) return;
     use->tokens += cot_tensor_rows(routing->probs);
     use->entropy += entropy_sum(routing);
+}
+
+static double share_of(const cot_expert_use *use, int64_t e) { return use->weight ? use->weight[e] : (double)use->count[e]; }
+
+static void measure_unevenness(const cot_expert_use *use, cot_expert_measures *m)
+{
+    double total = 0, sum = 0;
+    for (int64_t e = 0; e < use->experts; e++) total += share_of(use, e);
+    for (int64_t e = 0; e < use->experts && total > 0; e++) {
+        const double share = share_of(use, e) / total;
+        if (share > 0) sum += share * log(share);
+        m->usage += use->count[e] > 0;
+    }
+    m->usage /= (double)use->experts;
+    m->unevenness = total > 0 ? log((double)use->experts) + sum : 0;
+    m->unevenness_bias = use->assignments ? (double)(use->experts - 1) / (2 * (double)use->assignments) : 0;
+}
+
+int64_t cot_load_entries(int64_t experts)
+{
+    if (experts <= COT_LOADS_LISTED) return experts;
+    int64_t together = (int64_t)sqrt((double)experts);
+    while (experts % together) together--;
+    return together > 1 ? experts / together : COT_LOADS_LISTED;
+}
+
+double cot_load_entry(const double *load, int64_t experts, int64_t entry)
+{
+    const int64_t entries = cot_load_entries(experts), from = entry * experts / entries, to = (entry + 1) * experts / entries;
+    double sum = 0;
+    for (int64_t e = from; e < to; e++) sum += load[e];
+    return sum;
 }
 
 cot_expert_measures cot_expert_use_measure(const cot_expert_use *use, double *load)
@@ -53,5 +91,6 @@ cot_expert_measures cot_expert_use_measure(const cot_expert_use *use, double *lo
         m.cv2 = variance / (mean * mean);
         m.max_vio = largest / mean - 1;
     }
+    measure_unevenness(use, &m);
     return m;
 }

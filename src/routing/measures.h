@@ -9,6 +9,7 @@ typedef struct {
     int64_t  experts, tokens /* with probabilities */, assignments, dropped;
     double   entropy;  /* sum over those tokens of the entropy of the router's probabilities, nats */
     int64_t *count;    /* [experts] assignments, the caller's memory */
+    double  *weight;   /* [experts] sums of gates, the caller's memory; NULL: count stands for them */
 } cot_expert_use;
 
 typedef struct {
@@ -17,12 +18,22 @@ typedef struct {
     double  router_entropy;  /* mean over tokens, nats */
     double  drop_fraction;   /* of assignments */
     int64_t dead;            /* experts with less than a tenth of an even share */
+    double  usage;           /* fraction of experts with an assignment */
+    double  unevenness;      /* ln E + sum z ln z over the experts' shares z of all gates: the divergence from even use, nats;
+                                [he2024mixture], table 2 */
+    double  unevenness_bias; /* what as few assignments as these would show of an even router, (E - 1) / (2 assignments) */
 } cot_expert_measures;
 
-void cot_expert_use_clear(cot_expert_use *use, int64_t experts, int64_t *count);
+void cot_expert_use_clear(cot_expert_use *use, int64_t experts, int64_t *count, double *weight);
 void cot_expert_use_add(cot_expert_use *use, const cot_routing *routing);  /* experts must agree */
 
 /* load [experts] (may be NULL): fraction of all assignments. All zero when nothing was counted. */
 cot_expert_measures cot_expert_use_measure(const cot_expert_use *use, double *load);
+
+/* Loads are listed one by one up to so many experts; beyond, consecutive experts share an entry, a whole number of them,
+ * about as many as there are entries. */
+enum { COT_LOADS_LISTED = 4096 };
+int64_t cot_load_entries(int64_t experts);
+double  cot_load_entry(const double *load, int64_t experts, int64_t entry);
 
 #endif

@@ -56,7 +56,9 @@ static cot_status make_router(lab *l, const char *text)
     if (!text) return cot_fail(COT_INVALID, "no router given, expected one such as '{kind: top_k, top_k: 2}'");
     COT_TRY(cot_config_parse(text, "router", &spec));
     const cot_build build = {.hidden_size = 1, .num_layers = 1};
-    const cot_status status = cot_router_create(spec, l->given.columns, &build, &l->router);
+    int64_t experts;
+    cot_status status = cot_router_experts_of(spec, l->given.columns, &experts);
+    if (status == COT_OK) status = cot_router_create(spec, experts, &build, &l->router);
     cot_config_destroy(spec);
     return status;
 }

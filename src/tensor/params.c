@@ -104,6 +104,11 @@ static size_t padded_bytes(const cot_param *param)
 
 static bool trained(const cot_param *param) { return param->spec.update != COT_UPDATE_BUFFER && !param->frozen; }
 
+static bool has_gradient(const cot_param *param)
+{
+    return trained(param) && param->spec.update != COT_UPDATE_TOUCHED_ROWS;
+}
+
 cot_status cot_params_allocate_raw(cot_params *params)
 {
     size_t bytes = 0;
@@ -123,15 +128,15 @@ cot_status cot_params_allocate_grads(cot_params *params)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < params->count; i++)
-        if (trained(params->entries[i])) bytes += padded_bytes(params->entries[i]);
+        if (has_gradient(params->entries[i])) bytes += padded_bytes(params->entries[i]);
     cot_free(params->grads);
     params->grads = cot_malloc(bytes);
     if (!params->grads) return cot_fail(COT_OUT_OF_MEMORY, "no memory for gradients of %.1f MB", bytes / 1e6);
     char *next = params->grads;
     for (size_t i = 0; i < params->count; i++) {
         cot_param *param = params->entries[i];
-        param->value.grad = trained(param) ? next : NULL;
-        if (trained(param)) next += padded_bytes(param);
+        param->value.grad = has_gradient(param) ? next : NULL;
+        if (has_gradient(param)) next += padded_bytes(param);
     }
     cot_params_clear_grads(params);
     return COT_OK;
@@ -139,7 +144,10 @@ cot_status cot_params_allocate_grads(cot_params *params)
 
 void cot_params_clear_grads(cot_params *params)
 {
-    for (size_t i = 0; i < params->count; i++) params->entries[i]->grad_fresh = true;
+    for (size_t i = 0; i < params->count; i++) {
+        params->entries[i]->grad_fresh = true;
+        if (params->entries[i]->rows) cot_row_grads_clear(params->entries[i]->rows);
+    }
 }
 
 void cot_params_settle_grads(cot_params *params)
@@ -157,6 +165,22 @@ int64_t cot_params_elements(const cot_params *params, bool trained_only)
     int64_t count = 0;
     for (size_t i = 0; i < params->count; i++)
         if (!trained_only || trained(params->entries[i])) count += cot_tensor_count(&params->entries[i]->value);
+    return count;
+}
+
+int64_t cot_params_elements_frozen(const cot_params *params)
+{
+    int64_t count = 0;
+    for (size_t i = 0; i < params->count; i++)
+        if (params->entries[i]->frozen) count += cot_tensor_count(&params->entries[i]->value);
+    return count;
+}
+
+int64_t cot_params_elements_by_row(const cot_params *params)
+{
+    int64_t count = 0;
+    for (size_t i = 0; i < params->count; i++)
+        if (params->entries[i]->spec.update == COT_UPDATE_TOUCHED_ROWS) count += cot_tensor_count(&params->entries[i]->value);
     return count;
 }
 

@@ -7,6 +7,7 @@
 
 #include <coterie/status.h>
 
+#include "tensor/row_grads.h"
 #include "tensor/tensor.h"
 
 typedef enum { COT_PLACE_REPLICATED, COT_PLACE_EXPERT, COT_PLACE_COLUMN, COT_PLACE_ROW } cot_placement;
@@ -41,6 +42,8 @@ typedef struct cot_param {
     void          *packed;          /* packed copies for the products, owned by ops/matmul */
     uint64_t       packed_version;
     void         (*packed_free)(void *packed);
+    cot_row_grads *rows;            /* of a table with COT_UPDATE_TOUCHED_ROWS, its owner's: what flowed into rows ... */
+    int            rows_term;       /* ... and which of its terms is this table's. value.grad stays NULL */
 } cot_param;
 
 typedef struct cot_params cot_params;
@@ -57,7 +60,7 @@ cot_status cot_params_add(cot_params *params, const cot_param_spec *spec, cot_pa
 cot_status cot_params_allocate(cot_params *params, uint64_t seed);
 /* Takes the memory of values without initialising it (a loader fills it). */
 cot_status cot_params_allocate_raw(cot_params *params);
-/* Takes the memory of gradients of what is trained. */
+/* Takes the memory of gradients of what is trained, tables by touched row left out. */
 cot_status cot_params_allocate_grads(cot_params *params);
 /* Marks all gradients as empty: the next backward writes instead of adding. */
 void       cot_params_clear_grads(cot_params *params);
@@ -68,5 +71,7 @@ size_t     cot_params_count(const cot_params *params);
 cot_param *cot_params_at(const cot_params *params, size_t index);
 cot_param *cot_params_find(const cot_params *params, const char *name);  /* NULL when absent */
 int64_t    cot_params_elements(const cot_params *params, bool trained_only);
+int64_t    cot_params_elements_frozen(const cot_params *params);
+int64_t    cot_params_elements_by_row(const cot_params *params);  /* of tables with COT_UPDATE_TOUCHED_ROWS */
 
 #endif

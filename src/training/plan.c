@@ -275,10 +275,11 @@ cot_plan_info cot_plan_describe(const cot_plan *plan)
         .valid_tokens = (int64_t)cot_corpus_size(plan->corpus, COT_SPLIT_VALID, -1).tokens,
         .optimizer = cot_config_text(cot_config_get(train, "optimizer.kind")), .schedule = schedule ? schedule : "constant",
         .seed = (uint64_t)plan->train.seed, .from = cot_config_text(cot_config_get(plan->recipe, "from")),
+        .parameters_frozen = cot_params_elements_frozen(plan->model->params),
         .parameters_trained = cot_params_elements(plan->model->params, true),
     };
     out.flops = out.flops_per_token * (double)out.tokens;
     out.optimizer_flops = update_flops(plan) * (double)out.steps;
-    out.bytes = info.bytes_training + (plan->bf16 ? 4 : 1) * info.parameters_total + (int64_t)activation_bytes(plan, &info);
+    out.bytes = info.bytes_training + (plan->bf16 ? 4 : 1) * (info.parameters_total - cot_params_elements_by_row(plan->model->params)) + (int64_t)activation_bytes(plan, &info);
     return out;
 }

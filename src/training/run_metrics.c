@@ -10,6 +10,7 @@
 
 #include "base/fail.h"
 #include "formats/file.h"
+#include "routing/measures.h"
 #include "training/trainer_state.h"
 
 static char *path_of(const cot_trainer *t) { return cot_path_join(t->folder, "metrics.jsonl"); }
@@ -24,7 +25,8 @@ static void set_number(json_t *object, const char *key, double value)
 static json_t *layer_json(const cot_step_layer *layer)
 {
     json_t *object = json_object(), *load = json_array();
-    for (int64_t j = 0; j < layer->experts; j++) json_array_append_new(load, json_real(layer->load[j]));
+    for (int64_t j = 0; j < cot_load_entries(layer->experts); j++)
+        json_array_append_new(load, json_real(cot_load_entry(layer->load, layer->experts, j)));
     json_object_set_new(object, "layer", json_integer(layer->layer));
     json_object_set_new(object, "load", load);
     set_number(object, "cv2", layer->cv2);
@@ -32,6 +34,8 @@ static json_t *layer_json(const cot_step_layer *layer)
     set_number(object, "router_entropy", layer->router_entropy);
     set_number(object, "drop_fraction", layer->drop_fraction);
     json_object_set_new(object, "dead_experts", json_integer(layer->dead));
+    set_number(object, "usage", layer->usage);
+    set_number(object, "unevenness", layer->unevenness);
     return object;
 }
 

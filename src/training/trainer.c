@@ -36,7 +36,7 @@ static cot_status make_measures(cot_trainer *t)
         load += count;
         int64_t *counts = cot_calloc((size_t)count * sizeof *counts);
         if (!counts) return cot_fail(COT_OUT_OF_MEMORY, "no memory for the measures of a run");
-        cot_expert_use_clear(&t->use[n++], count, counts);
+        cot_expert_use_clear(&t->use[n++], count, counts, NULL);
     }
     return COT_OK;
 }
@@ -225,7 +225,7 @@ static cot_status accumulate(cot_trainer *t, const cot_batch *batch, bool check,
     *out = (step_losses){0, 0};
     cot_params_clear_grads(plan->model->params);
     cot_model_begin_step(plan->model);
-    for (int64_t i = 0; i < t->layer_count; i++) cot_expert_use_clear(&t->use[i], t->layers[i].experts, t->use[i].count);
+    for (int64_t i = 0; i < t->layer_count; i++) cot_expert_use_clear(&t->use[i], t->layers[i].experts, t->use[i].count, NULL);
     for (int64_t part = 0; part < parts; part++) {
         const cot_batch micro = slice(t, batch, (int32_t)part * rows, rows);
         const cot_objective_input in = {.batch = &micro, .token_weight = 1.0 / (double)(batch->scored > 0 ? batch->scored : 1),
@@ -257,21 +257,33 @@ static double sum_squares(const cot_trainer *t, const cot_param *param)
     return sum;
 }
 
+/* Are the factors of a table's gradient finite? Its vectors are tokens and what flowed into them. */
+static bool finite_rows(const cot_param *param)
+{
+    const float *scale = param->rows->scale[param->rows_term];
+    double sum = 0;
+    for (int64_t i = 0; i < param->rows->count; i++) sum += fabs((double)scale[i]);
+    return isfinite(sum);
+}
+
+/* Tables that are updated by touched row count in no norm: their gradients are never formed. */
 static double gradient_norm(cot_trainer *t)
 {
     const cot_params *params = t->plan->model->params;
     const int64_t entries = t->plan->model->num_layers + 1;
     double total = 0;
+    bool rows_finite = true;
     memset(t->layer_norm, 0, (size_t)entries * sizeof *t->layer_norm);
     for (size_t i = 0; i < cot_params_count(params); i++) {
         const cot_param *param = cot_params_at(params, i);
+        if (param->rows && !param->frozen) rows_finite = rows_finite && finite_rows(param);
         if (!param->value.grad) continue;
         const double squares = sum_squares(t, param);
         t->layer_norm[t->param_layer[i]] += squares;
         total += squares;
     }
     for (int64_t i = 0; i < entries; i++) t->layer_norm[i] = sqrt(t->layer_norm[i]);
-    return sqrt(total);
+    return rows_finite ? sqrt(total) : NAN;
 }
 
 /* The step once more, with a look at every tensor: names the layer that made the first value that is not finite. */
@@ -293,7 +305,7 @@ static void measure_layers(cot_trainer *t)
         cot_step_layer *layer = &t->layers[i];
         const cot_expert_measures m = cot_expert_use_measure(&t->use[i], (double *)layer->load);
         layer->cv2 = m.cv2, layer->max_vio = m.max_vio, layer->router_entropy = m.router_entropy, layer->drop_fraction = m.drop_fraction;
-        layer->dead = m.dead;
+        layer->dead = m.dead, layer->usage = m.usage, layer->unevenness = m.unevenness;
     }
 }
 
@@ -306,10 +318,7 @@ static cot_status learn(cot_trainer *t, cot_step_report *report)
     step_losses losses;
     COT_TRY(cot_batches_next(t->batches, &batch));
     cot_status status = accumulate(t, &batch, false, &losses);
-    if (status != COT_OK && status != COT_NOT_FINITE) {
-        COT_TRY(cot_batches_seek(t->batches, position));  /* which leaves the message as it is */
-        return status;
-    }
+    if (status != COT_OK && status != COT_NOT_FINITE) return status;
     cot_tape_kind(t->tape, COT_TIME_OPTIMIZER);
     const double norm = status == COT_OK ? gradient_norm(t) : NAN, factor = cot_schedule_factor(t->schedule, t->step + 1, t->plan->steps);
     if (!isfinite(losses.nll) || !isfinite(losses.balance) || !isfinite(norm)) {

@@ -26,6 +26,7 @@ static void each_pair(int64_t experts, pair_check check)
     for (size_t i = 0; (router = cot_router_at(i)) != NULL; i++)
         for (size_t j = 0; (rule = cot_balance_at(j)) != NULL; j++) {
             if (!((const cot_balance_ops *)rule)->loss) continue;
+            if (((const cot_router_ops *)router)->traits & COT_ROUTER_SQUARE) continue;  /* refused: no scores to read */
             char what[128];
             snprintf(what, sizeof what, "%s with %s", router->name, rule->name);
             cot_router *r = make_member(router, experts);

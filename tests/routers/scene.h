@@ -24,13 +24,24 @@ typedef struct {
     uint32_t step;
 } scene;
 
+/* As many experts, or the largest square up to it for routers that want one. */
+static inline int64_t fitting_experts(const char *kind, int64_t experts)
+{
+    const cot_member *member;
+    int64_t side = 1;
+    while ((side + 1) * (side + 1) <= experts) side++;
+    for (size_t i = 0; (member = cot_router_at(i)) != NULL; i++)
+        if (strcmp(member->name, kind) == 0 && ((const cot_router_ops *)member)->traits & COT_ROUTER_SQUARE) return side * side;
+    return experts;
+}
+
 static inline cot_router *make_router(const char *text, int64_t experts, const cot_build *build)
 {
     cot_config *spec;
     cot_router *r = NULL;
     const cot_build lab = {.hidden_size = 1, .num_layers = 1};
     if (cot_config_parse(text, "test", &spec) != COT_OK ||
-        cot_router_create(spec, experts, build ? build : &lab, &r) != COT_OK)
+        cot_router_create(spec, fitting_experts(cot_config_text(cot_config_get(spec, "kind")), experts), build ? build : &lab, &r) != COT_OK)
         fail_msg("%s: %s", text, cot_last_error());
     cot_config_destroy(spec);
     return r;
@@ -46,8 +57,9 @@ static inline bool has_option(const cot_member *member, const char *name)
 /* A member by its defaults, with as many choices as fit. */
 static inline void member_text(const cot_member *member, int64_t experts, char *text, size_t size)
 {
-    const int64_t k = experts < 2 ? 1 : 2;
-    if (has_option(member, "top_k")) snprintf(text, size, "{kind: %s, top_k: %lld}", member->name, (long long)k);
+    const int64_t k = experts < 4 && (experts < 2 || has_option(member, "heads")) ? 1 : 2;
+    if (has_option(member, "heads")) snprintf(text, size, "{kind: %s, heads: 1, top_k: %lld, query_dim: 4}", member->name, (long long)k);
+    else if (has_option(member, "top_k")) snprintf(text, size, "{kind: %s, top_k: %lld}", member->name, (long long)k);
     else snprintf(text, size, "{kind: %s}", member->name);
 }
 

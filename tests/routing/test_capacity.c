@@ -239,7 +239,7 @@ static void nobody_to_route(void **state)
     int64_t count[3];
     double load[3];
     cot_expert_use use;
-    cot_expert_use_clear(&use, 3, count);
+    cot_expert_use_clear(&use, 3, count, NULL);
     cot_expert_use_add(&use, &r);
     const cot_expert_measures m = cot_expert_use_measure(&use, load);
     assert_true(m.cv2 == 0 && m.max_vio == 0 && m.router_entropy == 0 && m.drop_fraction == 0 && m.dead == 0 &&
@@ -257,7 +257,7 @@ static void measures_of_use(void **state)
     int64_t count[3];
     double load[3], entropy = 0;
     cot_expert_use use;
-    cot_expert_use_clear(&use, 3, count);
+    cot_expert_use_clear(&use, 3, count, NULL);
     for (int i = 0; i < 2; i++) {  /* two batches add up */
         const cot_routing r = apply(1, (cot_capacity){1, POSITION, 0, 0, false});
         cot_expert_use_add(&use, &r);

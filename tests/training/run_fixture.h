@@ -118,7 +118,9 @@ static inline int make_folder(void **state)
 
 static inline int remove_folder(void **state)
 {
-    scratch_remove_folder(*state);
+    scratch s;
+    snprintf(s.folder, sizeof s.folder, "%s", (const char *)*state);
+    scratch_remove(&s);
     return 0;
 }
 

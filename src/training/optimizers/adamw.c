@@ -1,9 +1,13 @@
 /* AdamW: Adam with decoupled weight decay.   [loshchilov2019adamw] */
 #include <math.h>
+#include <omp.h>
 
 #include "base/threads.h"
+#include "kernels/neurons/neurons.h"
 #include "kernels/update/update.h"
 #include "training/optimizers/adamw.h"
+
+enum { ROWS_AT_ONCE = 64 };
 
 typedef struct {
     cot_optimizer_common common;
@@ -23,11 +27,16 @@ void cot_adamw_declare(cot_slots *slots)
     slots->slot_size[0] = slots->slot_size[1] = cot_tensor_count(&slots->param->value);
 }
 
+static cot_adamw_rule rule_of(const cot_adamw_settings *s, const cot_slots *slots, double lr, int64_t step, double grad_scale)
+{
+    return (cot_adamw_rule){.lr = lr, .beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .correction1 = 1 - pow(s->beta1, (double)step),
+                            .correction2 = 1 - pow(s->beta2, (double)step), .weight_decay = slots->weight_decay, .grad_scale = grad_scale};
+}
+
 void cot_adamw_update(const cot_adamw_settings *s, cot_mode mode, cot_slots *slots, double lr, int64_t step, double grad_scale)
 {
     const cot_update_kernels *kernels = cot_update_kernels_for(mode);
-    const cot_adamw_rule rule = {.lr = lr, .beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .correction1 = 1 - pow(s->beta1, (double)step),
-                                 .correction2 = 1 - pow(s->beta2, (double)step), .weight_decay = slots->weight_decay, .grad_scale = grad_scale};
+    const cot_adamw_rule rule = rule_of(s, slots, lr, step, grad_scale);
     const cot_tensor *value = &slots->param->value;
     const int64_t count = cot_tensor_count(value), pieces = (count + COT_OPTIMIZER_PIECE - 1) / COT_OPTIMIZER_PIECE;
 #pragma omp parallel for num_threads(cot_threads()) schedule(static) if (pieces > 1)
@@ -35,6 +44,28 @@ void cot_adamw_update(const cot_adamw_settings *s, cot_mode mode, cot_slots *slo
         const int64_t from = p * COT_OPTIMIZER_PIECE, to = from + COT_OPTIMIZER_PIECE < count ? from + COT_OPTIMIZER_PIECE : count;
         kernels->adamw(from, to, &rule, value->data, value->grad, slots->slot[0], slots->slot[1]);
     }
+}
+
+void cot_adamw_update_rows(const cot_adamw_settings *s, cot_tape *tape, cot_slots *slots, double lr, int64_t step, double grad_scale)
+{
+    const cot_update_kernels *kernels = cot_update_kernels_for(cot_tape_mode(tape));
+    const cot_neurons_kernels *neurons = cot_neurons_kernels_for(cot_tape_mode(tape));
+    const cot_adamw_rule rule = rule_of(s, slots, lr, step, grad_scale);
+    const cot_tensor *value = &slots->param->value;
+    cot_row_grads *g = slots->param->rows;
+    const int term = slots->param->rows_term;
+    const size_t mark = cot_tape_scratch_mark(tape), row = (size_t)g->width * cot_dtype_size(value->dtype);
+    char *room = cot_tape_scratch(tape, row * (size_t)cot_threads());
+    if (!room) return;
+    cot_row_grads_sort(g);
+#pragma omp parallel for num_threads(cot_threads()) schedule(dynamic, ROWS_AT_ONCE) if (g->touched_count > ROWS_AT_ONCE)
+    for (int64_t i = 0; i < g->touched_count; i++) {
+        const size_t at = (size_t)g->touched[i] * row;
+        char *gradient = room + (size_t)omp_get_thread_num() * row;
+        neurons->row_gradient(g->start[i + 1] - g->start[i], g->order + g->start[i], g->vector, g->scale[term], g->data[term], g->width, gradient);
+        kernels->adamw(0, g->width, &rule, (char *)value->data + at, gradient, (char *)slots->slot[0] + at, (char *)slots->slot[1] + at);
+    }
+    cot_tape_scratch_release(tape, mark);
 }
 
 static void declare(const cot_optimizer *optimizer, cot_slots *slots)
@@ -49,9 +80,16 @@ static void update(const cot_optimizer *optimizer, cot_tape *tape, cot_slots *sl
     cot_adamw_update(&s->adam, cot_tape_mode(tape), slots, lr, step, grad_scale);
 }
 
+static void update_rows(const cot_optimizer *optimizer, cot_tape *tape, cot_slots *slots, double lr, int64_t step, double grad_scale)
+{
+    const adamw *s = optimizer->state;
+    cot_adamw_update_rows(&s->adam, tape, slots, lr, step, grad_scale);
+}
+
 const cot_optimizer_ops cot_optimizer_adamw = {
     .member = {"adamw", "loshchilov2019adamw", "Adam with decoupled weight decay", options},
     .state_size = sizeof(adamw),
     .declare = declare,
     .update = update,
+    .update_rows = update_rows,
 };

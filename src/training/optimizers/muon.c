@@ -29,7 +29,7 @@ static const cot_option options[] = {
 
 static bool is_matrix(const cot_param *param)
 {
-    return param->value.rank >= 2 && strcmp(param->name, "embed.weight") != 0 && strcmp(param->name, "head.weight") != 0;
+    return param->value.rank >= 2 && param->spec.update == COT_UPDATE_DENSE && strcmp(param->name, "embed.weight") != 0 && strcmp(param->name, "head.weight") != 0;
 }
 
 static void declare(const cot_optimizer *optimizer, cot_slots *slots)
@@ -149,10 +149,17 @@ static double flops(const cot_param *param)
     return sum;
 }
 
+static void update_rows(const cot_optimizer *optimizer, cot_tape *tape, cot_slots *slots, double lr, int64_t step, double grad_scale)
+{
+    const muon *s = optimizer->state;
+    cot_adamw_update_rows(&s->adam, tape, slots, lr, step, grad_scale);
+}
+
 const cot_optimizer_ops cot_optimizer_muon = {
     .member = {"muon", "jordan2024muon, liu2025muon", "orthogonalised momentum for matrices, AdamW for the rest", options},
     .state_size = sizeof(muon),
     .declare = declare,
     .update = update,
+    .update_rows = update_rows,
     .flops = flops,
 };

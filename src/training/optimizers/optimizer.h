@@ -25,6 +25,8 @@ typedef struct cot_optimizer_ops {
     void (*declare)(const cot_optimizer *optimizer, cot_slots *slots);
     /* One parameter's update; `step` counts from 1; gradients are multiplied by grad_scale. Threaded inside. */
     void (*update)(const cot_optimizer *optimizer, cot_tape *tape, cot_slots *slots, double lr, int64_t step, double grad_scale);
+    /* (optional) The same for a table by its touched rows alone: other rows and their slots stay as they are. */
+    void (*update_rows)(const cot_optimizer *optimizer, cot_tape *tape, cot_slots *slots, double lr, int64_t step, double grad_scale);
     double (*flops)(const cot_param *param);  /* (optional) of products in one update, always in the real type */
 } cot_optimizer_ops;
 

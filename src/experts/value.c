@@ -1,0 +1,54 @@
+/* A memory: expert e is a value v_e, and a token reads the weighted sum of its values. With router product_key, a
+ * product-key memory.   [lample2019large] */
+#include <stdio.h>
+
+#include "experts/row_pool.h"
+
+static const cot_option options[] = {
+    COT_ROW_POOL_OPTIONS,
+    COT_OPTION_END,
+};
+
+static cot_status setup(cot_experts *experts, const cot_build *build)
+{
+    return cot_row_pool_setup(experts->state, build, false);
+}
+
+static void teardown(cot_experts *experts) { cot_row_pool_teardown(experts->state); }
+
+static int64_t count(const cot_experts *experts) { return ((const cot_row_pool *)experts->state)->num_experts; }
+
+static cot_tensor *forward(cot_experts *experts, cot_tape *tape, cot_tensor *x, cot_routing *routing, cot_tensor *residual)
+{
+    return cot_row_pool_forward(experts->state, tape, x, routing, COT_NEURON_GELU, residual);
+}
+
+static cot_cost cost(const cot_experts *experts, double top_k)
+{
+    const double width = (double)experts->build.hidden_size;
+    return (cot_cost){.flops = 2 * top_k * width, .inactive = (int64_t)(((double)count(experts) - top_k) * width)};
+}
+
+static void describe(const cot_experts *experts, cot_model_card *card)
+{
+    (void)experts;
+    card->beyond = "a memory of values";
+}
+
+static void text(const cot_experts *experts, char *out, size_t size)
+{
+    snprintf(out, size, "%lld values", (long long)count(experts));
+}
+
+const cot_experts_ops cot_experts_value = {
+    .member = {"value", "lample2019large", "a memory: gates times values, gathered for each token; updated by touched row", options},
+    .state_size = sizeof(cot_row_pool),
+    .by_token = true,
+    .setup = setup,
+    .count = count,
+    .forward = forward,
+    .cost = cost,
+    .describe = describe,
+    .text = text,
+    .teardown = teardown,
+};

@@ -1,0 +1,3 @@
+#define COT_ISA avx512
+#define COT_BODY "kernels/batch_norm/batch_norm_body.h"
+#include "kernels/instantiate.h"

@@ -1,0 +1,3 @@
+#include "kernels/neurons/neurons.h"
+
+COT_KERNELS_DEFINE(neurons)

@@ -1,0 +1,3 @@
+#include "kernels/product_key/product_key.h"
+
+COT_KERNELS_DEFINE(product_key)

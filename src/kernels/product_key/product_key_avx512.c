@@ -1,0 +1,3 @@
+#define COT_ISA avx512
+#define COT_BODY "kernels/product_key/product_key_body.h"
+#include "kernels/instantiate.h"

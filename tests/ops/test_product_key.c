@@ -1,0 +1,298 @@
+/* Retrieval by product keys: against a search over all slots, ties included; gradients against central differences; the
+ * same bits on 1 and 2 threads; pools of single rows and batch norm the same way, with hand-worked cases. */
+#include "central_differences.h"
+
+#include <string.h>
+
+#include "kernels/batch_norm/batch_norm.h"
+#include "ops/batch_norm.h"
+#include "ops/neurons.h"
+#include "ops/product_key.h"
+
+static cot_tape *tape;
+
+static int open_tape(void **state)
+{
+    (void)state;
+    return cot_tape_create(COT_MODE_F64, &tape);
+}
+
+static int close_tape(void **state)
+{
+    (void)state;
+    cot_tape_destroy(tape);
+    return 0;
+}
+
+static cot_tensor *constant(cot_tape *t, int64_t rows, int64_t columns, const double *values)
+{
+    cot_tensor *x = cot_tape_matrix(t, cot_tape_real(t), rows, columns, true);
+    for (int64_t i = 0; i < rows * columns; i++) cot_value_set(x->data, x->dtype, i, values[i]);
+    return x;
+}
+
+/* ---- retrieval ---- */
+
+/* Whole numbers make ties. */
+static void draw(double *values, int64_t count, uint64_t seed, bool ties)
+{
+    for (int64_t i = 0; i < count; i++) values[i] = ties ? floor(3 * test_uniform(seed, (uint64_t)i)) : test_normal(seed, (uint64_t)i);
+}
+
+/* The best of all n^2 slots, ties to the lower one. */
+static void search_all(const double *a, const double *b, int64_t n, int64_t k, int32_t *slot)
+{
+    for (int64_t i = 0; i < k; i++) {
+        int64_t best = -1;
+        for (int64_t j = 0; j < n * n; j++) {
+            bool taken = false;
+            for (int64_t p = 0; p < i; p++) taken = taken || slot[p] == j;
+            if (!taken && (best < 0 || a[j / n] + b[j % n] > a[best / n] + b[best % n])) best = j;
+        }
+        slot[i] = (int32_t)best;
+    }
+}
+
+static void check_search(int64_t n, int64_t k, bool ties, uint64_t seed)
+{
+    enum { HEADS = 2, TOKENS = 3, MOST = 40 };
+    static double scores[TOKENS * HEADS * 2 * MOST];
+    int32_t slot[TOKENS * HEADS * MOST], want[MOST];
+    draw(scores, TOKENS * HEADS * 2 * n, seed, ties);
+    cot_tape_reset(tape, false, false, 1, 1);
+    const cot_tensor *found = cot_product_key_from_scores(tape, constant(tape, TOKENS, HEADS * 2 * n, scores), HEADS, n, k, slot);
+    assert_int_equal(cot_tape_status(tape), COT_OK);
+    for (int64_t r = 0; r < TOKENS * HEADS; r++) {
+        const double *a = scores + r * 2 * n, *b = a + n;
+        search_all(a, b, n, k, want);
+        for (int64_t i = 0; i < k; i++) {
+            assert_int_equal(slot[r * k + i], want[i]);
+            assert_true(cot_value_at(found->data, COT_F64, r * k + i) == a[want[i] / n] + b[want[i] % n]);
+        }
+    }
+}
+
+static void equals_a_search_over_all(void **state)
+{
+    (void)state;
+    const int64_t sizes[][2] = {{1, 1}, {2, 1}, {2, 2}, {5, 3}, {8, 8}, {17, 5}, {40, 16}, {40, 40}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int ties = 0; ties < 2; ties++)
+            for (uint64_t seed = 1; seed <= 4; seed++) check_search(sizes[i][0], sizes[i][1], ties, seed);
+}
+
+static void finds_the_worked_case(void **state)
+{
+    (void)state;
+    const double  query[] = {1, 0.5, -0.5, 1};
+    const double  keys[] = {0.2, 0.1, 1, 0, 0.5, 0.5, -1, 1, 0, 1, 1, 1, 0.3, -0.2, -1, 0.2};
+    const int32_t slots[] = {4, 8, 7, 5};
+    const double  scores[] = {2.0, 1.75, 1.7, 1.5};
+    int32_t       slot[4];
+    cot_tape_reset(tape, false, false, 1, 1);
+    cot_tensor *k = cot_tape_wrap(tape, COT_F64, 3, (const int64_t[]){2, 4, 2}, (void *)(uintptr_t)keys, false);
+    const cot_tensor *found = cot_product_key(tape, constant(tape, 1, 4, query), k, 1, 4, slot);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(slot[i], slots[i]);
+        assert_true(fabs(cot_value_at(found->data, COT_F64, i) - scores[i]) < 1e-12);
+    }
+}
+
+enum { T = 5, HEADS = 2, N = 6, K = 3, HALF = 3 };
+
+static cot_tensor *retrieve(cot_tape *t, cot_tensor *const *in, const void *context)
+{
+    const int64_t sets = *(const int64_t *)context;
+    static int32_t slot[T * HEADS * K];
+    cot_tensor *keys = in[1];
+    keys->rank = 3, keys->shape[0] = sets, keys->shape[1] = N, keys->shape[2] = HALF;
+    return probe(t, cot_product_key(t, in[0], keys, HEADS, K, slot));
+}
+
+static cot_tensor *from_scores(cot_tape *t, cot_tensor *const *in, const void *context)
+{
+    static int32_t slot[T * HEADS * K];
+    (void)context;
+    return probe(t, cot_product_key_from_scores(t, in[0], HEADS, N, K, slot));
+}
+
+static void retrieval_gradients(void **state)
+{
+    (void)state;
+    for (int64_t sets = 2; sets <= 2 * HEADS; sets += 2) {
+        difference_case c = {.count = 0};
+        add_input(&c, T, HEADS * 2 * HALF, 3);
+        add_input(&c, sets * N, HALF, 4);
+        check_gradients("product keys", &c, retrieve, &sets, 1e-7);
+    }
+    difference_case c = {.count = 0};
+    add_input(&c, T, HEADS * 2 * N, 5);
+    check_gradients("product keys from scores", &c, from_scores, NULL, 1e-7);
+}
+
+static void not_finite_is_an_error(void **state)
+{
+    (void)state;
+    double  scores[2 * N] = {0};
+    int32_t slot[K];
+    scores[3] = NAN;
+    cot_tape_reset(tape, false, false, 1, 1);
+    cot_product_key_from_scores(tape, constant(tape, 1, 2 * N, scores), 1, N, K, slot);
+    assert_int_equal(cot_tape_status(tape), COT_NOT_FINITE);
+}
+
+/* ---- pools of single rows ---- */
+
+enum { ROWS = 7, WIDTH = 5, ENTRIES = 9 };
+static const int64_t first_entry[] = {0, 3, 3, 7, 9};  /* 4 tokens, one without any; rows that meet again */
+static const int32_t entry_row[ENTRIES] = {2, 5, 2, 0, 6, 5, 2, 1, 0};
+
+typedef struct {
+    double                table[2][ROWS * WIDTH];  /* down, up */
+    cot_row_grads        *rows;
+    bool                  values;
+    cot_neuron_activation activation;
+} pool;
+
+static cot_param table_of(const pool *p, int term)
+{
+    return (cot_param){.value = {.dtype = COT_F64, .rank = 2, .shape = {ROWS, WIDTH, 1, 1}, .data = (void *)(uintptr_t)p->table[term]},
+                       .rows = p->rows, .rows_term = term};
+}
+
+/* Inputs: x, which is the residual too, and gates. */
+static cot_tensor *run_pool(cot_tape *t, cot_tensor *const *in, const void *context)
+{
+    const pool *p = context;
+    const cot_neuron_choices choices = {.assignments = ENTRIES, .first = first_entry, .expert = entry_row, .gate = in[1]};
+    cot_param down = table_of(p, 0), up = table_of(p, 1);
+    return probe(t, cot_neurons(t, in[0], &choices, p->values ? NULL : &down, &up, p->activation, in[0]));
+}
+
+/* What the list says of a table, as one matrix. */
+static void gather_gradient(const cot_row_grads *g, int term, double *out)
+{
+    memset(out, 0, ROWS * WIDTH * sizeof *out);
+    for (int64_t i = 0; i < g->touched_count; i++)
+        for (int64_t e = g->start[i]; e < g->start[i + 1]; e++)
+            for (int64_t j = 0; j < WIDTH; j++)
+                out[g->touched[i] * WIDTH + j] += ((const double *)g->scale[term])[g->order[e]] *
+                                                  ((const double *)g->data[term])[g->vector[g->order[e]] * WIDTH + j];
+}
+
+static double with(difference_case *c, pool *p, int term, int64_t i, double value)
+{
+    cot_tensor *in[DIFFERENCE_INPUTS];
+    const double before = p->table[term][i];
+    p->table[term][i] = value;
+    const double out = run_case(tape, c, run_pool, p, false, in);
+    p->table[term][i] = before;
+    return out;
+}
+
+/* Two passes' worth of entries: the list appends. */
+static void check_tables(difference_case *c, pool *p)
+{
+    cot_tensor *in[DIFFERENCE_INPUTS];
+    double gradient[ROWS * WIDTH];
+    assert_int_equal(cot_row_grads_create(COT_F64, WIDTH, &p->rows), COT_OK);
+    for (int pass = 0; pass < 2; pass++) run_case(tape, c, run_pool, p, true, in);
+    cot_row_grads_sort(p->rows);
+    assert_int_equal(p->rows->count, 2 * ENTRIES);
+    assert_int_equal(p->rows->touched_count, 5);
+    for (int term = p->values ? 1 : 0; term < 2; term++) {
+        gather_gradient(p->rows, term, gradient);
+        for (int64_t i = 0; i < ROWS * WIDTH; i++) {
+            const double middle = p->table[term][i], h = 1e-5;
+            const double want = (with(c, p, term, i, middle + h) - with(c, p, term, i, middle - h)) / (2 * h);
+            assert_true(fabs(gradient[i] - 2 * want) < 1e-8);
+        }
+    }
+    cot_row_grads_destroy(p->rows);
+    p->rows = NULL;
+}
+
+static void pool_gradients(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 4; kind++) {
+        pool p = {.values = kind == 3, .activation = kind == 3 ? COT_NEURON_GELU : (cot_neuron_activation)kind};
+        difference_case c = {.count = 0};
+        for (int term = 0; term < 2; term++)
+            for (int64_t i = 0; i < ROWS * WIDTH; i++) p.table[term][i] = test_normal(13 + (uint64_t)term, (uint64_t)i);
+        add_input(&c, 4, WIDTH, 11);
+        add_input(&c, ENTRIES, 1, 12);
+        check_gradients("a pool of rows", &c, run_pool, &p, 1e-7);
+        check_tables(&c, &p);
+    }
+}
+
+static void neurons_say_the_worked_case(void **state)
+{
+    (void)state;
+    const double x[] = {1, -0.5}, scores[] = {0.2, 0.9, -0.3}, dy[] = {1, -2};
+    const double u[] = {0.5, 0.5, -1, 1, 0.3, -0.4}, v[] = {1, 0, 0, 1, 1, 1};
+    const int64_t first[] = {0, 3};
+    const int32_t rows[] = {0, 1, 2};
+    double gates[3], sum = 0;
+    for (int i = 0; i < 3; i++) sum += exp(scores[i]);
+    for (int i = 0; i < 3; i++) gates[i] = exp(scores[i]) / sum;
+    const cot_neurons_kernels *kernels = cot_neurons_kernels_for(COT_MODE_F64);
+    const cot_neurons_pool three = {.width = 2, .first = first, .expert = rows, .gate = gates, .u = u,
+                                   .v = v, .activation = COT_NEURON_GELU};
+    double y[2] = {0}, z[3], room[2], dgate[3], su[3], sv[3], dx[2];
+    kernels->forward(0, 1, &three, x, room, z, y);
+    assert_true(fabs(y[0] - 0.0992666) < 1e-7 && fabs(y[1] - 0.0021813) < 1e-7);
+    kernels->backward(0, 1, &three, z, dy, dgate, su, sv, room, dx, false);
+    assert_true(fabs(dx[0] + 0.0893700) < 1e-7 && fabs(dx[1] - 0.2959808) < 1e-7);
+    const double mean = gates[0] * dgate[0] + gates[1] * dgate[1] + gates[2] * dgate[2], want[] = {0.0151294, 0.0586933, -0.0738226};
+    for (int i = 0; i < 3; i++) assert_true(fabs(gates[i] * (dgate[i] - mean) - want[i]) < 1e-7);
+}
+
+/* ---- batch norm ---- */
+
+static cot_tensor *normalise(cot_tape *t, cot_tensor *const *in, const void *skip)
+{
+    const cot_param unused = {.value = {.dtype = COT_F64}};
+    return probe(t, cot_batch_norm(t, in[0], in[1], in[2], skip, &unused, &unused, 1e-5, NULL));
+}
+
+static void batch_norm_gradients(void **state)
+{
+    (void)state;
+    const uint8_t skip[6] = {0, 1, 0, 0, 0, 1};
+    for (int padded = 0; padded < 2; padded++) {
+        difference_case c = {.count = 0, .training = true};
+        add_input(&c, 6, 4, 21);
+        add_input(&c, 1, 4, 22);
+        add_input(&c, 1, 4, 23);
+        check_gradients("batch norm", &c, normalise, padded ? skip : NULL, 1e-7);
+    }
+}
+
+static void batch_norm_says_the_worked_case(void **state)
+{
+    (void)state;
+    const double q[] = {1, 2, 4}, one = 1, dout[] = {1, 0, -1}, want[] = {0.114541, -0.171811, 0.057270};
+    const cot_batch_norm_kernels *kernels = cot_batch_norm_kernels_for(COT_MODE_F64);
+    double mean = 0, squares = 0, sum = 0, product = 0, dx[3];
+    kernels->sums(0, 3, 1, q, NULL, &mean);
+    mean /= 3;
+    kernels->squares(0, 3, 1, q, NULL, &mean, &squares);
+    const double rstd = 1 / sqrt(squares / 3);
+    kernels->back_sums(0, 3, 1, q, dout, &mean, &rstd, &sum, &product);
+    sum /= 3, product /= 3;
+    kernels->back_apply(0, 3, 1, q, NULL, dout, &mean, &rstd, &one, &sum, &product, dx, false);
+    for (int i = 0; i < 3; i++) assert_true(fabs(dx[i] - want[i]) < 1e-6);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(equals_a_search_over_all),       cmocka_unit_test(finds_the_worked_case),
+        cmocka_unit_test(retrieval_gradients),            cmocka_unit_test(not_finite_is_an_error),
+        cmocka_unit_test(pool_gradients),                 cmocka_unit_test(neurons_say_the_worked_case),
+        cmocka_unit_test(batch_norm_gradients),           cmocka_unit_test(batch_norm_says_the_worked_case),
+    };
+    return cmocka_run_group_tests(tests, open_tape, close_tape);
+}

@@ -9,18 +9,19 @@
 #include "ops/neurons.h"
 #include "ops/product_key.h"
 
-static cot_tape *tape;
+static cot_tape *tape, *single;
 
-static int open_tape(void **state)
+static int open_tapes(void **state)
 {
     (void)state;
-    return cot_tape_create(COT_MODE_F64, &tape);
+    return cot_tape_create(COT_MODE_F64, &tape) != COT_OK || cot_tape_create(COT_MODE_F32, &single) != COT_OK;
 }
 
-static int close_tape(void **state)
+static int close_tapes(void **state)
 {
     (void)state;
     cot_tape_destroy(tape);
+    cot_tape_destroy(single);
     return 0;
 }
 
@@ -33,10 +34,10 @@ static cot_tensor *constant(cot_tape *t, int64_t rows, int64_t columns, const do
 
 /* ---- retrieval ---- */
 
-/* Whole numbers make ties. */
+/* In single precision, so that both tapes see the same; whole numbers make ties. */
 static void draw(double *values, int64_t count, uint64_t seed, bool ties)
 {
-    for (int64_t i = 0; i < count; i++) values[i] = ties ? floor(3 * test_uniform(seed, (uint64_t)i)) : test_normal(seed, (uint64_t)i);
+    for (int64_t i = 0; i < count; i++) values[i] = ties ? floor(3 * test_uniform(seed, (uint64_t)i)) : (double)(float)test_normal(seed, (uint64_t)i);
 }
 
 /* The best of all n^2 slots, ties to the lower one. */
@@ -53,21 +54,22 @@ static void search_all(const double *a, const double *b, int64_t n, int64_t k, i
     }
 }
 
-static void check_search(int64_t n, int64_t k, bool ties, uint64_t seed)
+static void check_search(cot_tape *t, int64_t n, int64_t k, bool ties, uint64_t seed)
 {
-    enum { HEADS = 2, TOKENS = 3, MOST = 40 };
+    enum { HEADS = 2, TOKENS = 3, MOST = 100 };
     static double scores[TOKENS * HEADS * 2 * MOST];
     int32_t slot[TOKENS * HEADS * MOST], want[MOST];
     draw(scores, TOKENS * HEADS * 2 * n, seed, ties);
-    cot_tape_reset(tape, false, false, 1, 1);
-    const cot_tensor *found = cot_product_key_from_scores(tape, constant(tape, TOKENS, HEADS * 2 * n, scores), HEADS, n, k, slot);
-    assert_int_equal(cot_tape_status(tape), COT_OK);
+    cot_tape_reset(t, false, false, 1, 1);
+    const cot_tensor *found = cot_product_key_from_scores(t, constant(t, TOKENS, HEADS * 2 * n, scores), HEADS, n, k, slot);
+    assert_int_equal(cot_tape_status(t), COT_OK);
     for (int64_t r = 0; r < TOKENS * HEADS; r++) {
         const double *a = scores + r * 2 * n, *b = a + n;
         search_all(a, b, n, k, want);
         for (int64_t i = 0; i < k; i++) {
             assert_int_equal(slot[r * k + i], want[i]);
-            assert_true(cot_value_at(found->data, COT_F64, r * k + i) == a[want[i] / n] + b[want[i] % n]);
+            const double sum = a[want[i] / n] + b[want[i] % n];
+            assert_true(cot_value_at(found->data, found->dtype, r * k + i) == (t == tape ? sum : (double)(float)sum));
         }
     }
 }
@@ -75,10 +77,13 @@ static void check_search(int64_t n, int64_t k, bool ties, uint64_t seed)
 static void equals_a_search_over_all(void **state)
 {
     (void)state;
-    const int64_t sizes[][2] = {{1, 1}, {2, 1}, {2, 2}, {5, 3}, {8, 8}, {17, 5}, {40, 16}, {40, 40}};
+    const int64_t sizes[][2] = {{1, 1}, {2, 1}, {2, 2}, {5, 3}, {8, 8}, {17, 5}, {40, 16}, {40, 40}, {64, 16}, {100, 16}, {77, 33}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int ties = 0; ties < 2; ties++)
-            for (uint64_t seed = 1; seed <= 4; seed++) check_search(sizes[i][0], sizes[i][1], ties, seed);
+            for (uint64_t seed = 1; seed <= 4; seed++) {
+                check_search(tape, sizes[i][0], sizes[i][1], ties, seed);
+                check_search(single, sizes[i][0], sizes[i][1], ties, seed);
+            }
 }
 
 static void finds_the_worked_case(void **state)
@@ -294,5 +299,5 @@ int main(void)
         cmocka_unit_test(pool_gradients),                 cmocka_unit_test(neurons_say_the_worked_case),
         cmocka_unit_test(batch_norm_gradients),           cmocka_unit_test(batch_norm_says_the_worked_case),
     };
-    return cmocka_run_group_tests(tests, open_tape, close_tape);
+    return cmocka_run_group_tests(tests, open_tapes, close_tapes);
 }

@@ -1,6 +1,15 @@
 /* Included once per mode; see kernels.h. */
 #include "kernels/gating/gating.h"
 
+#if COT_ISA_LEVEL >= 2
+#include <immintrin.h>
+#endif
+
+#ifndef COT_GATING_ONCE
+#define COT_GATING_ONCE
+enum { WIDE_ROW = 64, WIDE_MOST_CHOICES = 64 };  /* of top_k: rows so long, and so few choices */
+#endif
+
 static real K(row_max)(int64_t e, const real *h)
 {
     real m = -(real)INFINITY;
@@ -108,12 +117,49 @@ static void K(row_top_k)(int64_t e, int64_t k, const real *h, int32_t *chosen)
     }
 }
 
+#if COT_ISA_LEVEL >= 2
+
+/* Wide rows: sixteen at a time are held against the least of the best so far, which are kept side by side. */
+static inline void K(keep)(int64_t k, real v, int32_t i, real *best, int32_t *chosen)
+{
+    int64_t place = k - 1;
+    for (; place > 0 && v > best[place - 1]; place--) {
+        best[place] = best[place - 1];
+        chosen[place] = chosen[place - 1];
+    }
+    best[place] = v;
+    chosen[place] = i;
+}
+
+static void K(wide_row_top_k)(int64_t e, int64_t k, const real *h, int32_t *chosen)
+{
+    real    best[WIDE_MOST_CHOICES];
+    int64_t i = (k + 15) / 16 * 16;
+    K(row_top_k)(i, k, h, chosen);
+    for (int64_t j = 0; j < k; j++) best[j] = h[chosen[j]] == h[chosen[j]] ? h[chosen[j]] : -(real)INFINITY;
+    for (; i < e; i += 16) {
+        const __mmask16 there = (__mmask16)(e - i < 16 ? (1u << (e - i)) - 1 : 0xffffu);
+        const __m512    values = _mm512_maskz_loadu_ps(there, h + i);
+        unsigned larger = _mm512_mask_cmp_ps_mask(there, values, _mm512_set1_ps(best[k - 1]), _CMP_GT_OQ);
+        for (; larger; larger &= larger - 1) {
+            const int64_t at = i + __builtin_ctz(larger);
+            if (h[at] > best[k - 1]) K(keep)(k, h[at], (int32_t)at, best, chosen);
+        }
+    }
+}
+
+#endif
+
 static int64_t K(top_k)(int64_t r0, int64_t r1, int64_t e, int64_t k, const void *h_, int32_t *chosen)
 {
     int64_t bad = 0;
     for (int64_t r = r0; r < r1; r++) {
         const real *h = (const real *)h_ + r * e;
-        K(row_top_k)(e, k, h, chosen + r * k);
+#if COT_ISA_LEVEL >= 2
+        if (e >= WIDE_ROW && k <= WIDE_MOST_CHOICES) K(wide_row_top_k)(e, k, h, chosen + r * k);
+        else
+#endif
+            K(row_top_k)(e, k, h, chosen + r * k);
         int32_t row_bad = 0;
 #pragma omp simd reduction(+ : row_bad)
         for (int64_t i = 0; i < e; i++) row_bad += !(h[i] < (real)INFINITY);

@@ -109,7 +109,7 @@ const cli_command command_bench = {
     .name = "bench",
     .summary = "measures this machine's limits, then training against them",
     .arguments = "[CASE...]",
-    .details = "Cases are the recipes bench-CASE: dense, moe, small-dense, small-moe (all of them by default). Each trains on random tokens and prints tokens "
+    .details = "Cases are the recipes bench-CASE: dense, moe, small-dense, small-moe (these by default), and peer, which takes 10 GiB. Each trains on random tokens and prints tokens "
                "per second of the median step, the fraction of the machine's product peak (a multiply-add is two FLOPs, attention by its causal half), peak "
                "memory of the process, and where the time went.",
     .examples = "coterie bench\teverything\n"

@@ -18,6 +18,8 @@ TARGETS = {  # case, dtype: times PyTorch eager, times PyTorch compiled
     ("dense", "bf16"): (1.9, 1.35),
     ("moe", "f32"): (1.9, 1.4),
     ("moe", "bf16"): (3.0, 1.8),
+    ("peer", "f32"): (3.0, 1.6),
+    ("peer", "bf16"): (4.5, 1.7),
     ("small-dense", "f32"): (2.0, 1.5),
     ("small-moe", "f32"): (4.2, 2.2),
 }

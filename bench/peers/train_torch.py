@@ -27,10 +27,12 @@ class Case:
     batch: int = 8
     experts: int = 0
     top_k: int = 2
+    keys: int = 0  # n sub-keys in each half: PEER with n * n experts in the middle layer
 
 
 SMALL = dict(width=128, layers=4, heads=4, hidden=344, vocabulary=65, context=64, batch=12)
-CASES = {"dense": Case(), "moe": Case(experts=16), "small-dense": Case(**SMALL), "small-moe": Case(**SMALL, experts=16)}
+CASES = {"dense": Case(), "moe": Case(experts=16), "peer": Case(keys=1024),
+         "small-dense": Case(**SMALL), "small-moe": Case(**SMALL, experts=16)}
 
 
 class Norm(nn.Module):
@@ -105,11 +107,41 @@ class Sparse(nn.Module):
         return torch.zeros_like(rows).index_add(0, token, y.to(rows.dtype)).view_as(x)
 
 
+class Peer(nn.Module):
+    """Product keys find 8 x 16 of n * n neurons for a token; their rows are gathered, multiplied and added up."""
+
+    def __init__(self, c, heads=8, top_k=16, query=128):
+        super().__init__()
+        self.n, self.heads, self.top_k, self.half = c.keys, heads, top_k, query // 2
+        self.query, self.norm = nn.Linear(c.width, heads * query, bias=False), nn.BatchNorm1d(heads * query)
+        self.keys = nn.Parameter(torch.randn(2, c.keys, self.half) * self.half ** -0.5)
+        self.down, self.up = (nn.Embedding(c.keys ** 2, c.width, sparse=True) for _ in range(2))
+        for table in (self.down, self.up):
+            nn.init.normal_(table.weight, std=c.width ** -0.5)
+
+    def forward(self, x):
+        rows = x.reshape(-1, x.shape[-1])
+        query = self.norm(self.query(rows)).view(len(rows), self.heads, 2, self.half)
+        score, key = torch.einsum("thsd,snd->thsn", query, self.keys.to(query.dtype)).topk(self.top_k, -1)
+        pairs = (score[:, :, 0, :, None] + score[:, :, 1, None, :]).flatten(-2)
+        slots = (key[:, :, 0, :, None] * self.n + key[:, :, 1, None, :]).flatten(-2)
+        best, place = pairs.topk(self.top_k, -1)
+        expert, gate = slots.gather(-1, place), best.float().softmax(-1).to(x.dtype)
+        hidden = F.gelu(torch.einsum("td,thkd->thk", rows, self.down(expert).to(x.dtype))) * gate
+        return torch.einsum("thk,thkd->td", hidden, self.up(expert).to(x.dtype)).view_as(x)
+
+
+def feed_forward(c, layer):
+    if c.keys and layer == c.layers // 2:
+        return Peer(c)
+    return Sparse(c) if c.experts else Dense(c)
+
+
 class Block(nn.Module):
-    def __init__(self, c):
+    def __init__(self, c, layer):
         super().__init__()
         self.norms = nn.ModuleList((Norm(c.width), Norm(c.width)))
-        self.attention, self.ffn = Attention(c), Sparse(c) if c.experts else Dense(c)
+        self.attention, self.ffn = Attention(c), feed_forward(c, layer)
 
     def forward(self, x):
         x = x + self.attention(self.norms[0](x))
@@ -121,7 +153,7 @@ class Model(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(c.vocabulary, c.width)
         nn.init.normal_(self.embedding.weight, std=0.02)
-        self.blocks, self.norm = nn.ModuleList(Block(c) for _ in range(c.layers)), Norm(c.width)
+        self.blocks, self.norm = nn.ModuleList(Block(c, i) for i in range(c.layers)), Norm(c.width)
 
     def forward(self, ids, targets):
         x = self.embedding(ids)
@@ -136,7 +168,10 @@ def train(c, steps, bf16, compiled):
     """Seconds of each of `steps` steps after some that warm up (and compile), and the last loss."""
     torch.manual_seed(0)
     model, seconds, warm_up = Model(c), [], 3
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    tables = [p for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse for p in m.parameters()]
+    optimizers = [torch.optim.AdamW([p for p in model.parameters() if all(p is not t for t in tables)], 1e-3)]
+    if tables:
+        optimizers.append(torch.optim.SparseAdam(tables, 1e-3))
     forward = torch.compile(model) if compiled else model
     for step in range(warm_up + steps):
         tokens = torch.randint(c.vocabulary, (c.batch, c.context + 1))
@@ -144,8 +179,9 @@ def train(c, steps, bf16, compiled):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = forward(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
         loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         if step >= warm_up:
             seconds.append(time.perf_counter() - start)
     return seconds, loss.item(), sum(p.numel() for p in model.parameters())

@@ -7,7 +7,7 @@
 
 #ifndef COT_GATING_ONCE
 #define COT_GATING_ONCE
-enum { WIDE_ROW = 64, WIDE_MOST_CHOICES = 64 };  /* of top_k: rows so long, and so few choices */
+enum { WIDE_ROW = 64, WIDE_MOST_CHOICES = 16 };  /* of top_k: rows so long, and so few choices */
 #endif
 
 static real K(row_max)(int64_t e, const real *h)
@@ -119,33 +119,31 @@ static void K(row_top_k)(int64_t e, int64_t k, const real *h, int32_t *chosen)
 
 #if COT_ISA_LEVEL >= 2
 
-/* Wide rows: sixteen at a time are held against the least of the best so far, which are kept side by side. */
-static inline void K(keep)(int64_t k, real v, int32_t i, real *best, int32_t *chosen)
-{
-    int64_t place = k - 1;
-    for (; place > 0 && v > best[place - 1]; place--) {
-        best[place] = best[place - 1];
-        chosen[place] = chosen[place - 1];
-    }
-    best[place] = v;
-    chosen[place] = i;
-}
-
+/* Wide rows: sixteen at a time are held against the least of the best so far, which lie in one vector, best first. A
+ * newcomer opens a gap for itself behind all that are as large. */
 static void K(wide_row_top_k)(int64_t e, int64_t k, const real *h, int32_t *chosen)
 {
-    real    best[WIDE_MOST_CHOICES];
-    int64_t i = (k + 15) / 16 * 16;
-    K(row_top_k)(i, k, h, chosen);
-    for (int64_t j = 0; j < k; j++) best[j] = h[chosen[j]] == h[chosen[j]] ? h[chosen[j]] : -(real)INFINITY;
-    for (; i < e; i += 16) {
+    const __m512i last = _mm512_set1_epi32((int)k - 1);
+    real          start[WIDE_MOST_CHOICES];
+    K(row_top_k)(WIDE_MOST_CHOICES, k, h, chosen);
+    for (int64_t j = 0; j < WIDE_MOST_CHOICES; j++) start[j] = j < k && h[chosen[j]] == h[chosen[j]] ? h[chosen[j]] : -(real)INFINITY;
+    __m512  best = _mm512_loadu_ps(start);
+    __m512i index = _mm512_maskz_loadu_epi32((__mmask16)((1u << k) - 1), chosen);
+    __m512  least = _mm512_permutexvar_ps(last, best);
+    for (int64_t i = WIDE_MOST_CHOICES; i < e; i += 16) {
         const __mmask16 there = (__mmask16)(e - i < 16 ? (1u << (e - i)) - 1 : 0xffffu);
-        const __m512    values = _mm512_maskz_loadu_ps(there, h + i);
-        unsigned larger = _mm512_mask_cmp_ps_mask(there, values, _mm512_set1_ps(best[k - 1]), _CMP_GT_OQ);
+        unsigned larger = _mm512_mask_cmp_ps_mask(there, _mm512_maskz_loadu_ps(there, h + i), least, _CMP_GT_OQ);
         for (; larger; larger &= larger - 1) {
-            const int64_t at = i + __builtin_ctz(larger);
-            if (h[at] > best[k - 1]) K(keep)(k, h[at], (int32_t)at, best, chosen);
+            const int at = (int)i + __builtin_ctz(larger);
+            const __m512 value = _mm512_set1_ps(h[at]);
+            const unsigned before = _mm512_cmp_ps_mask(best, value, _CMP_GE_OQ);  /* the first so many */
+            const __mmask16 others = (__mmask16)~(before + 1);
+            best = _mm512_mask_expand_ps(value, others, best);
+            index = _mm512_mask_expand_epi32(_mm512_set1_epi32(at), others, index);
         }
+        least = _mm512_permutexvar_ps(last, best);
     }
+    _mm512_mask_storeu_epi32(chosen, (__mmask16)((1u << k) - 1), index);
 }
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/config_tree.h"
 #include "base/fail.h"
+#include "base/threads.h"
 #include "training/patterns.h"
 
 #define OPTIMIZER(id) extern const cot_optimizer_ops cot_optimizer_##id;
@@ -17,6 +18,8 @@ static const cot_optimizer_ops *const optimizers[] = {
 };
 
 const cot_member *cot_optimizer_at(size_t index) { return index < sizeof optimizers / sizeof *optimizers ? &optimizers[index]->member : NULL; }
+
+enum { ZERO_PIECE = 8 << 20 };
 
 typedef struct {
     char   *match;
@@ -98,13 +101,25 @@ static size_t slot_bytes(const cot_slots *slots, int j)
     return (bytes + COT_ALIGNMENT - 1) / COT_ALIGNMENT * COT_ALIGNMENT;
 }
 
+/* By all threads: most of the time goes into pages that are touched for the first time. */
+static void zero(char *memory, size_t bytes)
+{
+    const int64_t pieces = (int64_t)((bytes + ZERO_PIECE - 1) / ZERO_PIECE);
+#pragma omp parallel for num_threads(cot_threads()) schedule(static) if (pieces > 1)
+    for (int64_t p = 0; p < pieces; p++) {
+        const size_t from = (size_t)p * ZERO_PIECE;
+        memset(memory + from, 0, bytes - from < ZERO_PIECE ? bytes - from : ZERO_PIECE);
+    }
+}
+
 static cot_status allocate_slots(cot_optimizer *o)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < o->count; i++)
         for (int j = 0; j < COT_MAX_SLOTS; j++) bytes += slot_bytes(&o->slots[i], j);
-    o->memory = cot_calloc(bytes);
-    if (!o->memory) return cot_fail(COT_OUT_OF_MEMORY, "no memory for an optimizer state of %.1f MB", (double)bytes / 1e6);
+    o->memory = cot_malloc(bytes);
+    if (o->memory) zero(o->memory, bytes);
+    else return cot_fail(COT_OUT_OF_MEMORY, "no memory for an optimizer state of %.1f MB", (double)bytes / 1e6);
     char *next = o->memory;
     for (size_t i = 0; i < o->count; i++)
         for (int j = 0; j < COT_MAX_SLOTS; j++) {

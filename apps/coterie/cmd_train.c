@@ -119,7 +119,7 @@ static int broke_off(cot_trainer *trainer, cot_status status)
 static int train(cot_trainer *trainer)
 {
     const cot_plan_info info = cot_plan_describe(cot_trainer_plan(trainer));
-    const double peak = cot_machine_product_peak(info.bf16);
+    const double peak = cli_quiet() ? 0 : cot_machine_product_peak(info.bf16);  /* for the line of progress alone */
     progress bar;
     cot_step_report report = {0};
     char note[160];

@@ -41,6 +41,13 @@ void complete_offer_choices(const char *typed, const char *before, const char *c
     }
 }
 
+void complete_offer_members(const char *typed, const char *before, const char *family)
+{
+    cot_registry_member member;
+    for (size_t i = 0; cot_registry_member_at(family, i, &member); i++)
+        complete_offer(typed, before, member.name, member.summary);
+}
+
 /* ---- what may stand there ---- */
 
 static void offer_recipes(const char *typed, const char *before)
@@ -62,10 +69,8 @@ static void offer_families(const char *typed)
 static void offer_members(const char *typed, const char *of)
 {
     cot_registry_family family;
-    cot_registry_member member;
     if (strcmp(of, "recipes") == 0 || strcmp(of, "recipe") == 0) offer_recipes(typed, "");
-    else if (cot_registry_family_find(of, &family) == COT_OK)
-        for (size_t i = 0; cot_registry_member_at(family.name, i, &member); i++) complete_offer(typed, "", member.name, member.summary);
+    else if (cot_registry_family_find(of, &family) == COT_OK) complete_offer_members(typed, "", family.name);
 }
 
 /* {kind: NAME} of the family that the option is called after. */
@@ -81,7 +86,7 @@ static void offer_specs(const char *typed, const char *before, const char *optio
     }
 }
 
-/* The recipe as --set finds it: the one named (the default one when none is), with the settings before. NULL when there is none. */
+/* The recipe as --set finds it: the one named, or the default one, with the settings before. NULL when there is none. */
 static cot_config *read_recipe(const line *l)
 {
     char *path;
@@ -93,24 +98,29 @@ static cot_config *read_recipe(const line *l)
     return recipe;
 }
 
-static bool is_word(const char *word, size_t length, const char *const *of)
+static bool is_same(const char *word, size_t length, const char *other)
 {
-    for (; *of; of++)
-        if (strlen(*of) == length && strncmp(word, *of, length) == 0) return true;
-    return false;
+    return strlen(other) == length && strncmp(word, other, length) == 0;
 }
 
-/* Candidates for something that help calls `name`: "FILE", "MODEL|RECIPE". `before` stands in front of the value ("--out="). */
+static bool is_one_of(const char *word, size_t length, const char *const *others)
+{
+    while (*others && !is_same(word, length, *others)) others++;
+    return *others != NULL;
+}
+
+/* Candidates for what help calls `name`: "FILE", "MODEL|RECIPE". `before` stands in front of the value ("--out="). */
 static void offer_named(const line *l, const char *typed, const char *before, const char *name)
 {
-    static const char *const folders[] = {"DIR", "MODEL", "RUN", NULL}, *const files[] = {"FILE", "PATH", "TOKENIZER", "RECIPE", NULL};
+    static const char *const folders[] = {"DIR", "MODEL", "RUN", NULL};
+    static const char *const files[] = {"FILE", "PATH", "TOKENIZER", "RECIPE", NULL};
     while (*name) {
         const size_t length = strcspn(name, "|");
-        if (is_word(name, length, folders)) puts(":folders");
-        if (is_word(name, length, files) || memchr(name, '.', length)) puts(":files");
-        if (is_word(name, length, (const char *const[]){"RECIPE", NULL})) offer_recipes(typed, before);
-        if (is_word(name, length, (const char *const[]){"FAMILY", NULL})) offer_families(typed);
-        if (is_word(name, length, (const char *const[]){"NAME", NULL}) && l->positionals) offer_members(typed, l->positional[0]);
+        if (is_one_of(name, length, folders)) puts(":folders");
+        if (is_one_of(name, length, files) || memchr(name, '.', length)) puts(":files");
+        if (is_same(name, length, "RECIPE")) offer_recipes(typed, before);
+        if (is_same(name, length, "FAMILY")) offer_families(typed);
+        if (is_same(name, length, "NAME") && l->positionals) offer_members(typed, l->positional[0]);
         name += length + (name[length] == '|');
     }
 }
@@ -169,8 +179,8 @@ static const cli_command *find_command(const cli_command *const *list, const cha
 static const cli_option *find_option(const cli_option *options, const char *word, size_t length)
 {
     for (; options && options->name; options++) {
-        if (word[1] == '-' ? strlen(options->name) == length - 2 && strncmp(options->name, word + 2, length - 2) == 0
-                           : length == 2 && options->letter == word[1])
+        const bool is_long = word[1] == '-';
+        if (is_long ? is_same(word + 2, length - 2, options->name) : length == 2 && options->letter == word[1])
             return options;
     }
     return NULL;

@@ -17,6 +17,9 @@ void complete_setting(const cot_config *recipe, const char *typed, size_t skip);
 /* Prints the candidate `before` + `word` when it goes on with what is typed. `what` may be NULL. */
 void complete_offer(const char *typed, const char *before, const char *word, const char *what);
 
+/* The same for every member of a family (its plural name). */
+void complete_offer_members(const char *typed, const char *before, const char *family);
+
 /* The same for each word of "a|b|c"; `fallback` (may be NULL) is called the default. */
 void complete_offer_choices(const char *typed, const char *before, const char *choices, const char *fallback);
 

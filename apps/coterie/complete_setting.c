@@ -19,15 +19,19 @@ typedef struct {
     cot_registry_member member;
 } part;
 
-/* The index-th member that may stand at a place: the section, the kind that the recipe names, or else any of the family. */
+static bool holds_family(const place *at, cot_registry_family *out)
+{
+    return at->holds && cot_registry_family_find(at->holds, out) == COT_OK;
+}
+
+/* The index-th member that may stand at a place: the section, the kind that the recipe names, or any of the family. */
 static bool part_at(const place *at, size_t index, part *out)
 {
     cot_registry_family family;
     const char *kind = cot_config_text(cot_config_get(at->config, "kind"));
-    if (!at->holds) return false;
-    if (cot_registry_family_find(at->holds, &family) != COT_OK) {
+    if (!holds_family(at, &family)) {
         out->family = "sections";
-        return index == 0 && cot_registry_member_find("sections", at->holds, &out->member) == COT_OK;
+        return at->holds && index == 0 && cot_registry_member_find("sections", at->holds, &out->member) == COT_OK;
     }
     out->family = family.name;
     if (kind && cot_registry_member_find(family.name, kind, &out->member) == COT_OK) return index == 0;
@@ -71,7 +75,7 @@ static void offer_keys(const place *at, const char *typed, const char *before)
     cot_registry_option option;
     char word[128];
     cot_registry_family family;
-    if (at->holds && cot_registry_family_find(at->holds, &family) == COT_OK) complete_offer(typed, before, "kind=", family.summary);
+    if (holds_family(at, &family)) complete_offer(typed, before, "kind=", family.summary);
     for (size_t i = 0; part_at(at, i, &p); i++)
         for (size_t j = 0; cot_registry_option_at(p.family, p.member.name, j, &option); j++) {
             if (offered_before(at, i, option.name)) continue;
@@ -92,10 +96,9 @@ static void offer_list(const place *at, const char *typed, const char *before)
 static void offer_values(const place *at, const char *key, size_t length, const char *typed, const char *before)
 {
     cot_registry_family family;
-    cot_registry_member member;
     cot_registry_option option;
-    if (length == 4 && strncmp(key, "kind", 4) == 0 && at->holds && cot_registry_family_find(at->holds, &family) == COT_OK)
-        for (size_t i = 0; cot_registry_member_at(family.name, i, &member); i++) complete_offer(typed, before, member.name, member.summary);
+    if (length == 4 && strncmp(key, "kind", 4) == 0 && holds_family(at, &family))
+        complete_offer_members(typed, before, family.name);
     if (!find_option(at, key, length, &option)) return;
     complete_offer_choices(typed, before, option.choices ? option.choices : option.value, option.value);
 }

@@ -195,31 +195,38 @@ static const char *const environment[][2] = {
     {"COTERIE_RECIPES", "the folder of recipes that are known by name, in place of those that come with the program"},
     {"COTERIE_CPU", "ref, avx2, avx512 or avx512bf16: kernels no better than these are used"},
     {"OMP_NUM_THREADS", "threads to use where --threads does not say"},
-    {"XDG_CACHE_HOME", "where tokenised corpora and trained tokenizers are kept, in the folder coterie (default: ~/.cache)"},
+    {"XDG_CACHE_HOME", "the cache of tokenised corpora and trained tokenizers lies there, in coterie/ (default: ~/.cache)"},
     {"NO_COLOR", "set: no colour on terminals"},
+    {NULL, NULL},
 };
 
 static const char *const exits[][2] = {
     {"0", "done; also stopped and saved as asked"},
     {"1", "it failed, and one line on standard error says why"},
     {"2", "it was called wrongly"},
+    {NULL, NULL},
 };
+
+static void put_entries(FILE *f, const char *const (*entries)[2])
+{
+    for (; (*entries)[0]; entries++) put_entry(f, (*entries)[0], (*entries)[1]);
+}
 
 static bool write_overview(const cli_command *const *commands, const char *folder)
 {
     FILE *f = open_page(folder, "coterie", 1, "sparse expert models, from training to text");
     if (!f) return false;
     fputs(".SH SYNOPSIS\n\\fBcoterie\\fR \\fICOMMAND\\fR [\\fIARGUMENTS\\fR] [\\fIOPTIONS\\fR]\n.SH DESCRIPTION\n", f);
-    put_line(f, "Coterie designs, trains, evaluates, explains and serves sparse expert models (mixtures of experts): networks in "
-                "which a router sends each input to a few of many experts. `coterie train` runs a recipe, "
+    put_line(f, "Coterie designs, trains, evaluates, explains and serves sparse expert models (mixtures of experts): "
+                "networks in which a router sends each input to a few of many experts. `coterie train` runs a recipe, "
                 "see coterie-recipe(5); what it leaves is a model folder that the other commands take.");
     put_commands(f, commands, "coterie");
     put_options(f, "COMMON OPTIONS", cli_common_options);
     put_entry(f, "--version", "shows the version and the kernels in use");
     fputs(".SH ENVIRONMENT\n", f);
-    for (size_t i = 0; i < sizeof environment / sizeof *environment; i++) put_entry(f, environment[i][0], environment[i][1]);
+    put_entries(f, environment);
     fputs(".SH EXIT STATUS\n", f);
-    for (size_t i = 0; i < sizeof exits / sizeof *exits; i++) put_entry(f, exits[i][0], exits[i][1]);
+    put_entries(f, exits);
     return close_page(f, "coterie-train(1), coterie-eval(1), coterie-generate(1), coterie-recipe(5)");
 }
 
@@ -245,8 +252,9 @@ static void put_member(FILE *f, const char *family, const char *member, parts *p
     cot_registry_option option;
     for (size_t i = 0; cot_registry_option_at(family, member, i, &option); i++) {
         char line[1024];
+        const char *comma = *option.value ? "; default " : "";
         if (option.holds) snprintf(line, sizeof line, "%s; see %s", option.help, option.holds);
-        else snprintf(line, sizeof line, "%s (%s%s%s)", option.help, option.range, *option.value ? "; default " : "", option.value);
+        else snprintf(line, sizeof line, "%s (%s%s%s)", option.help, option.range, comma, option.value);
         put_entry(f, option.name, line);
         if (option.holds) add_part(p, option.holds);
     }
@@ -279,10 +287,11 @@ static bool write_recipe(const char *folder)
     FILE *f = open_page(folder, "coterie-recipe", 5, "what is trained, on what and how");
     if (!f) return false;
     fputs(".SH DESCRIPTION\n", f);
-    put_line(f, "A recipe is a YAML file that says everything about a training run. Where things are interchangeable, a block "
-                "names its kind and sets that kind's options: {kind: top_k, top_k: 2}. What is left out has its default. Whole "
-                "numbers may be written 20e6. Below stands every block with what can be set in it; coterie list FAMILY NAME "
-                "shows the same. On the command line, --set train.optimizer.lr=2e-3 changes one value.");
+    put_line(f, "A recipe is a YAML file that says everything about a training run. Where things are interchangeable, "
+                "a block names its kind and sets that kind's options: {kind: top_k, top_k: 2}. What is left out has its "
+                "default. Whole numbers may be written 20e6. Below stands every block with what can be set in it; "
+                "coterie list FAMILY NAME shows the same. On the command line, --set train.optimizer.lr=2e-3 changes "
+                "one value.");
     parts p = {.count = 0};
     add_part(&p, "recipe");
     for (size_t i = 0; i < p.count; i++) put_part(f, p.name[i], &p);
@@ -291,6 +300,7 @@ static bool write_recipe(const char *folder)
 
 int manual_write(const cli_command *const *commands, const char *folder)
 {
-    const bool good = write_overview(commands, folder) && write_commands(commands, "coterie", folder) && write_recipe(folder);
+    const bool good = write_overview(commands, folder) && write_commands(commands, "coterie", folder) &&
+                      write_recipe(folder);
     return good ? CLI_OK : cli_fail("%s: manual pages cannot be written there", folder);
 }

@@ -14,6 +14,7 @@
 #include "data/texts.h"
 #include "data/token_cache.h"
 #include "data/utf8.h"
+#include "formats/file.h"
 
 typedef struct {
     const cot_cache_key   *key;
@@ -230,31 +231,36 @@ static void remove_folders(const cache_writer *writer, const char *path)
     }
 }
 
+/* The temporary file has one name and is locked while it is written: what a killed process leaves is written over. Of two
+ * that make the same cache at the same time, the second takes a name of its own. */
 static cot_status open_temporary(cache_writer *writer, const char *path)
 {
     COT_TRY(make_folders(writer, path));
-    const size_t bytes = strlen(path) + 8;
+    const size_t bytes = strlen(path) + sizeof ".partial";
     writer->path = cot_malloc(bytes);
     if (!writer->path) return cot_fail(COT_OUT_OF_MEMORY, "no memory for the path of the cache");
-    snprintf(writer->path, bytes, "%s.XXXXXX", path);
-    const int fd = mkstemp(writer->path);
-    writer->file = fd < 0 ? NULL : fdopen(fd, "wb");
+    snprintf(writer->path, bytes, "%s.partial", path);
+    int file;
+    if (cot_file_lock(writer->path, &file) == COT_INVALID) {
+        snprintf(writer->path, bytes, "%s.XXXXXX", path);
+        file = mkstemp(writer->path);
+    }
+    writer->file = file >= 0 && ftruncate(file, 0) == 0 ? fdopen(file, "wb") : NULL;
     if (writer->file) return COT_OK;
     const cot_status status =
         cot_fail(COT_IO, "%s: cannot write the cache: %s; data.cache_dir names another folder", path, strerror(errno));
-    if (fd >= 0) close(fd);
+    if (file >= 0) cot_file_unlock(writer->path, file);
     return status;
 }
 
-/* Gives the finished file its name, or removes what there is. */
+/* Gives the finished file, which is flushed, its name, or removes what there is; while the lock is held. */
 static cot_status close_temporary(cache_writer *writer, const char *path, cot_status status)
 {
     if (!writer->file) return status;
-    if (fclose(writer->file) != 0 && status == COT_OK)
-        status = cot_fail(COT_IO, "%s: cannot write: %s", path, strerror(errno));
     if (status == COT_OK && rename(writer->path, path) != 0)
         status = cot_fail(COT_IO, "%s: cannot rename to it: %s", path, strerror(errno));
     if (status != COT_OK) unlink(writer->path);
+    fclose(writer->file);
     return status;
 }
 

@@ -61,7 +61,7 @@ static void failed_saves_say_where(void **state)
     (void)state;
     cot_tokenizer *t = train_on("", 257);
     assert_int_equal(cot_tokenizer_save(t, "/nowhere/at/all", 0), COT_IO);
-    assert_non_null(strstr(cot_last_error(), "/nowhere/at/all/tokenizer.json"));
+    assert_non_null(strstr(cot_last_error(), "/nowhere/at/all/tokenizer_config.json"));
     assert_int_equal(cot_tokenizer_save(t, "/tmp", -1), COT_INVALID);
     cot_tokenizer_destroy(t);
     assert_int_equal(cot_tokenizer_load("/nowhere/at/all", &t), COT_IO);

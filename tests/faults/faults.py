@@ -144,14 +144,21 @@ def count_calls(words):
     return len(Path("calls").read_text().splitlines())
 
 
-def all_mishaps(words, whole, kinds):
+def all_mishaps(words, whole, kinds, cache=None):
+    """`cache` is a folder to make anew each time; only the calls up to the first step count then."""
+    shutil.rmtree(cache or "none", ignore_errors=True)
     count = count_calls(words)
     if count < 50:
         fail("the shim sees %d calls only" % count)
+    if cache:
+        count, filled = 35, contents(Path(cache)).keys()
     for number, kind in enumerate(kinds):
         points = range(1, count + 1) if long_form else sorted(chance.sample(range(1, count + 1), 2))
         for point in points:
+            shutil.rmtree(cache or "none", ignore_errors=True)
             mishap("%s:%d" % (kind, point), words, whole, point + number)
+            if cache and not contents(Path(cache)).keys() <= filled:
+                fail("%s:%d: leftovers in the cache: %s" % (kind, point, sorted(contents(Path(cache)))))
         print("%s, %s: the same after a mishap at %s of %d calls" % (whole, kind, "each" if long_form else "call " + ", ".join(map(str, points)), count), flush=True)
 
 
@@ -161,6 +168,10 @@ def mishaps(whole):
     if train([*words, "--out", "continued"])[0] != 0:
         fail("the run that goes on from a model does not run")
     all_mishaps(words, "continued", ["tear", "fail"])
+    words = ["run.yaml", "--set", "data.cache_dir=cold", "--set", "train.steps=3"]
+    if train([*words, "--out", "begun"])[0] != 0:
+        fail("the run with a cache of its own does not run")
+    all_mishaps(words, "begun", ["tear", "fail"], cache="cold")
 
 
 # ---- kills at random moments, some of them in the middle of a step, some of a write, some of a start ----

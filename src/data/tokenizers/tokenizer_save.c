@@ -153,6 +153,6 @@ cot_status cot_tokenizer_save(const cot_tokenizer *t, const char *folder, int64_
     if (model_max_length < 0)
         return cot_fail(COT_INVALID, "tokenizer: model_max_length is %lld, expected 0 or more",
                         (long long)model_max_length);
-    COT_TRY(write_json(folder, "tokenizer.json", tokenizer_json(t)));
-    return write_json(folder, "tokenizer_config.json", config_json(t, model_max_length));
+    COT_TRY(write_json(folder, "tokenizer_config.json", config_json(t, model_max_length)));
+    return write_json(folder, "tokenizer.json", tokenizer_json(t));  /* last: where it is, all is */
 }

@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1
 
 # Nothing is installed before it has been said what; a finished environment is left alone.
 prepare() {
-    "$python" -c 'import torch, transformers, safetensors, tokenizers, numpy, yaml, llama_cpp' 2>/dev/null && return
+    "$python" -c 'import torch, transformers, safetensors, tokenizers, numpy, scipy, yaml, llama_cpp' 2>/dev/null && return
     {
         echo "installing into $venv, about 5.6 GB, once (a few minutes; remove the folder to be rid of it):"
         grep -v '^#' bench/peers/requirements.txt | sed 's/^/  /'
@@ -36,6 +36,8 @@ check() {
     "$python" tests/peers/check_model.py "$build/dump_model" "$build/coterie" || failed=1
     printf '\nModel folders, from transformers and back\n\n'
     "$python" tests/peers/check_formats.py "$build/resave" "$build/coterie" || failed=1
+    printf '\nAgainst SciPy\n\n'
+    "$python" tests/peers/check_base.py "$build/coterie" || failed=1
     printf '\nAgainst llama.cpp\n\n'
     "$python" tests/peers/check_llama_cpp.py "$build/coterie" || failed=1
     [ $failed = 0 ] && "$python" tests/peers/peers_table.py "$PEERS_SEEN" docs/peers.md && printf '\n' && cat docs/peers.md

@@ -14,18 +14,13 @@
  * the earlier one comes first.
  *
  * [zhou2022expertchoice], section 3.2 and 3.3 */
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
-#include "base/threads.h"
 #include "ops/ragged_gate.h"
 #include "ops/softmax.h"
 #include "ops/values.h"
-#include "routers/router.h"
-#include "routing/ranked.h"
-
-enum { PIECES = 16 };  /* of experts, each with a list of its own */
+#include "routers/column_choice.h"
 
 typedef struct {
     cot_router_common common;
@@ -61,23 +56,6 @@ static void score(cot_router *r, cot_tape *tape, const cot_route_input *in, cot_
 {
     const expert_choice *s = r->state;
     out->logits = cot_router_logits(r, tape, in->x, s->weight);
-}
-
-/* ---- what experts rank by ---- */
-
-/* key[t, e] = ln p[t, e]; minus infinity where masked. */
-static void log_probabilities(const cot_tensor *logits, double *key)
-{
-    const int64_t rows = cot_tensor_rows(logits), experts = cot_tensor_columns(logits);
-    for (int64_t t = 0; t < rows; t++) {
-        double largest = -INFINITY, sum = 0, *row = key + t * experts;
-        for (int64_t e = 0; e < experts; e++) {
-            row[e] = cot_value_at(logits->data, logits->dtype, t * experts + e);
-            largest = fmax(largest, row[e]);
-        }
-        for (int64_t e = 0; e < experts; e++) sum += exp(row[e] - largest);
-        for (int64_t e = 0; e < experts; e++) row[e] -= largest + log(sum);
-    }
 }
 
 /* ---- the capped variant: Dykstra's projections on `key` = S / entropy of n tokens ---- */
@@ -158,54 +136,21 @@ static int64_t picks_of(const expert_choice *s, int64_t tokens, int64_t experts)
     return picks < 1 ? (tokens ? 1 : 0) : picks < tokens ? picks : tokens;
 }
 
-/* place[t, e] = the rank of token t among expert e's picks, from `base` on, or -1. */
-static void pick(const double *key, int64_t from, int64_t to, int64_t experts, int64_t expert, int64_t picks, int64_t base,
-                 double tolerance, cot_ranked *list, int32_t *place)
-{
-    int64_t n = 0;
-    for (int64_t t = from; t < to; t++) {
-        place[t * experts + expert] = -1;
-        if (key[t * experts + expert] > -INFINITY) list[n++] = (cot_ranked){key[t * experts + expert], (int32_t)t};
-    }
-    cot_rank_with_ties(list, list + (to - from), n, tolerance, tolerance);
-    for (int64_t i = 0; i < n && i < picks; i++) place[list[i].token * experts + expert] = (int32_t)(base + i);
-}
-
 /* Fills place [T, E]; returns the picks of an expert in the largest group. */
 static int64_t pick_all(const cot_router *r, cot_tape *tape, cot_runs groups, int64_t tokens, double *key, int32_t *place)
 {
     const expert_choice *s = r->state;
-    const int64_t experts = r->num_experts, pieces = experts < PIECES ? experts : PIECES;
-    const double tolerance = 32 * (cot_tape_real(tape) == COT_F64 ? DBL_EPSILON : (double)FLT_EPSILON);
-    cot_ranked *lists = cot_tape_scratch(tape, (size_t)(pieces * 2 * tokens) * sizeof *lists);
+    const int64_t experts = r->num_experts;
     int64_t base = 0, most = 0;
     for (int64_t g = 0; !cot_tape_failed(tape) && g < cot_runs_number(groups); g++) {
         const int64_t from = cot_runs_from(groups, g), to = cot_runs_to(groups, g, tokens);
         const int64_t picks = picks_of(s, to - from, experts);
         if (s->max_experts) cap_tokens(s, tape, key + from * experts, to - from, experts, picks);
-#pragma omp parallel for num_threads(cot_threads()) schedule(static)
-        for (int64_t p = 0; p < pieces; p++)
-            for (int64_t e = p; e < experts; e += pieces)
-                pick(key, from, to, experts, e, picks, base, s->max_experts ? 0 : tolerance, lists + p * 2 * tokens,
-                     place);
+        cot_pick_columns(tape, key, from, to, experts, picks, base, s->max_experts ? 0 : cot_key_tolerance(tape), place);
         base += picks;
         most = picks > most ? picks : most;
     }
     return most;
-}
-
-/* The routing of what place [T, E] says, in token order, then by expert. */
-static void collect(cot_tape *tape, int64_t tokens, int64_t experts, const int32_t *place, cot_routing *out)
-{
-    int64_t count = 0, a = 0;
-    for (int64_t i = 0; i < tokens * experts; i++) count += place[i] >= 0;
-    cot_routing_start(tape, tokens, experts, 0, count, out);
-    for (int64_t i = 0; i < tokens * experts && !cot_tape_failed(tape); i++) {
-        if (place[i] < 0) continue;
-        out->token[a] = (int32_t)(i / experts);
-        out->expert[a] = (int32_t)(i % experts);
-        out->slot[a++] = place[i];
-    }
 }
 
 static cot_tensor *divide_by_count(cot_tape *tape, const cot_routing *routing)
@@ -229,9 +174,9 @@ static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, con
     int32_t *place = cot_tape_scratch(tape, (size_t)cells * sizeof *place);
     cot_router_check_finite(tape, logits);
     if (cot_tape_failed(tape)) return;
-    log_probabilities(logits, key);
+    cot_log_probabilities(logits, key);
     const int64_t capacity = pick_all(r, tape, in->groups, tokens, key, place);
-    collect(tape, tokens, r->num_experts, place, out);
+    cot_collect_picks(tape, tokens, r->num_experts, place, out);
     cot_tape_scratch_release(tape, mark);
     out->logits = out->clean_logits = logits;
     out->probs = cot_router_round(r, tape, cot_softmax(tape, logits));

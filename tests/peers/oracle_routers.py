@@ -187,3 +187,67 @@ def deepseek(case, o, r):
             gates.append([g / bottom * scale for g in row])
     probs = r["probs"] if o["score"] == "softmax" else [[s / (total(row) + 1e-20) for s in row] for row in affinity]
     return dict(k=o["top_k"], chosen=chosen, gates=gates, probs=probs)
+
+
+# ---- balance over a batch ----
+
+
+def groups_of(case):
+    return case["groups"] or [list(range(case["T"]))]
+
+
+@router("batchwise", lambda rng, E: dict(top_k=rng.randint(1, 3), threshold_coef=rng.choice([1, 0.25])), own_slots=True)
+def batchwise(case, o, r):
+    T, E, own = case["T"], case["E"], None
+    scores = [log_softmax([x.value for x in row]) for row in r["clean"]]
+    picks, base, capacity = {}, 0, 0
+    for tokens in groups_of(case):
+        m = math.ceil(o["top_k"] * len(tokens) / E)
+        for e in range(E):
+            for slot, t in enumerate(columns_by_rank(scores, tokens, e)[:m]):
+                picks[t, e] = base + slot
+        base, capacity = base + m, max(capacity, m)
+    limits = case.get("thresholds")
+    over = {(t, e) for t in range(T) for e in range(E) if limits and r["probs"][t][e].value > limits[e]}
+    if limits and case["training"]:
+        own = Var(float(o["threshold_coef"]) * sum((((t, e) in over) - ((t, e) in picks)) * (r["probs"][t][e].value - limits[e])
+                                                  for t in range(T) for e in range(E)))
+    if limits and not case["training"]:
+        picks = {(t, e): sum((i, e) in over for i in range(t)) for t, e in over}
+        capacity = None
+    chosen, slot = gather_columns(case, picks)
+    return dict(chosen=chosen, gates=[softmax(row) for row in pick(r["clean"], chosen)], slots=(slot, capacity), own=own)
+
+
+@router("sinkhorn", lambda rng, E: dict(top_k=rng.randint(1, E)))
+def sinkhorn(case, o, r):
+    order = [ranking(row) for row in r["clean"]]
+    if case["training"]:
+        E = case["E"]
+        for tokens in groups_of(case):
+            plan = {t: [math.exp(h.value - max(x.value for x in r["clean"][t])) for h in r["clean"][t]] for t in tokens}
+            shift = [0.0] * E
+            for _ in range(100):
+                scaled = {t: [p * math.exp(s) for p, s in zip(plan[t], shift)] for t in tokens}
+                column = [math.fsum(plan[t][e] / math.fsum(scaled[t]) for t in tokens) for e in range(E)]
+                new = [math.log(len(tokens) / (E * c)) if c > 0 else s for c, s in zip(column, shift)]
+                change, shift = max(abs(a - b) for a, b in zip(new, shift)), new
+                if change <= 1e-4:
+                    break
+            for t in tokens:
+                value = [h.value + s for h, s in zip(r["clean"][t], shift)]
+                order[t] = sorted(range(E), key=lambda e: (-round(value[e] - max(value), 9) if value[e] > -INF else INF, e))
+    chosen = [row[: o["top_k"]] for row in order]
+    gates = pick(r["probs"], chosen) if o["top_k"] > 1 else [[sigmoid(r["clean"][t][row[0]])] for t, row in enumerate(chosen)]
+    return dict(k=o["top_k"], chosen=chosen, gates=gates)
+
+
+@router("prototype", lambda rng, E: dict(top_k=rng.choice([g for g in range(1, E + 1) if E % g == 0])))
+def prototype(case, o, r):
+    k, size = o["top_k"], case["E"] // o["top_k"]
+    parts = [[softmax(row[g * size:(g + 1) * size]) for g in range(k)] for row in r["clean"]]
+    chosen = [[g * size + ranking(row[g * size:(g + 1) * size])[0] for g in range(k)] for row in r["clean"]]
+    gates = [[parts[t][g][e - g * size] for g, e in enumerate(row)] for t, row in enumerate(chosen)]
+    flat = [[p for part in row for p in part] for row in parts]
+    probs = [[p / total(row) if total(row).value > 0 else Var(0.0) for p in row] for row in flat]
+    return dict(k=k, chosen=chosen, gates=gates, probs=probs)

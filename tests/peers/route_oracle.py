@@ -223,7 +223,8 @@ def random_case(rng, kind):
                     "min_capacity": rng.choice([0, 0, 2]), "round": rng.choice(["ceil", "floor"])}
     noise = draws() if kind == "noisy_top_k" else [[rng.random() for _ in range(E)] for _ in range(T)]
     biased = kind in ("top_k", "switch", "deepseek") and rng.random() < 0.4
-    return {"T": T, "E": E, "router": router, "bias": [rng.gauss(0, 0.3) for _ in range(E)] if biased else None, "logits": logits, "noise": noise, "raw": draws() if rng.random() < 0.6 else None,
+    return {"T": T, "E": E, "router": router, "bias": [rng.gauss(0, 0.3) for _ in range(E)] if biased else None,
+            "thresholds": [rng.random() for _ in range(E)] if kind == "batchwise" and rng.random() < 0.6 else None, "logits": logits, "noise": noise, "raw": draws() if rng.random() < 0.6 else None,
             "groups": random_groups(rng, T), "training": rng.random() < 0.7, "balance": [random_rule(rng) for _ in range(rng.randint(0, 4))], "capacity": capacity}
 
 
@@ -231,8 +232,9 @@ def write_input(case):
     text = {"logits": case["logits"], "noise": case["noise"], "training": case["training"]}
     if case["raw"]:
         text["raw_noise_std"] = case["raw"]
-    if case["bias"]:
-        text["bias"] = case["bias"]
+    for key in ("bias", "thresholds"):
+        if case[key]:
+            text[key] = case[key]
     if case["groups"]:
         text["group"] = [len(group) for group in case["groups"]]
     return json.dumps(text)  # writes -Infinity

@@ -51,15 +51,16 @@ COT_API cot_status cot_model_load(const char *path, cot_model **out, cot_tokeniz
 
 /**
  * Writes model.safetensors, config.json, generation_config.json and, when `tokenizer` is not NULL, tokenizer.json and
- * tokenizer_config.json. Each file is written under a temporary name and renamed. A dense model gets Llama's names and keys, a
- * renormalised top-k one in every layer Mixtral's, others our own (docs/formats.md).
+ * tokenizer_config.json. Each file is written under a temporary name and renamed. Names and keys are those of the first published
+ * family that has a place for the model, else our own (cot_model_format_at(), docs/formats.md).
  */
 COT_API cot_status cot_model_save(const cot_model *model, const cot_tokenizer *tokenizer, const char *folder);
 
 /** What a model is and costs. A multiply-add counts as two FLOPs; attention counts its causal half. */
 typedef struct {
     const char *kind;                     /**< "lm" */
-    const char *published_as;             /**< "llama", "mixtral" or "coterie": the names that its files use */
+    const char *published_as;             /**< "llama", "mixtral", ...: the family whose names its files use when saved */
+    const char *stored_as;                /**< the same of the folder that it was loaded from; NULL: from none */
     int64_t     vocab_size, context, hidden_size, num_layers, sparse_layers;
     int64_t     parameters_total, parameters_active;  /**< active: touched by one token */
     double      flops_forward;            /**< per token, mean over the positions of `context` */
@@ -71,6 +72,16 @@ typedef struct {
 
 /** Describes a model at a context; `context` 0 = its own. */
 COT_API cot_model_info cot_model_describe(const cot_model *model, int64_t context);
+
+/** A format that model folders have: a published family's, or our own. */
+typedef struct {
+    const char *model_type;               /**< "mixtral" */
+    const char *architecture;             /**< "MixtralForCausalLM" */
+    char        misfit[256];              /**< why it has no place for the model, e.g. "it has no experts"; "" = it has */
+} cot_model_format;
+
+/** The index-th format in the order in which they are tried; false past the end. A model is saved in the first that fits. */
+COT_API bool cot_model_format_at(const cot_model *model, size_t index, cot_model_format *out);
 
 /** One sparse or dense layer in words, e.g. "attention with 6 heads of 64; 16 experts of 512, 2 per token (top_k router)"; `text` gets at most `size` bytes. */
 COT_API void cot_model_layer_text(const cot_model *model, int64_t layer, char *text, size_t size);

@@ -4,8 +4,7 @@
 
 #include "base/fail.h"
 #include "formats/dialects/card_keys.h"
-
-enum { DIGITS = 15 /* what a person wrote comes out as it was */ };
+#include "formats/json.h"
 
 static json_t *mixer(const cot_model_card *card, bool window)
 {
@@ -87,7 +86,7 @@ static json_t *describe(const cot_model_card *card)
 cot_status cot_card_section(const cot_model_card *card, const char *file, cot_config **out)
 {
     json_t *root = describe(card);
-    char *text = root ? json_dumps(root, JSON_REAL_PRECISION(DIGITS)) : NULL;
+    char *text = root ? json_dumps(root, JSON_REAL_PRECISION(COT_JSON_DIGITS)) : NULL;
     json_decref(root);
     const cot_status status = text ? cot_config_parse(text, file, out) : cot_keys_no_memory();
     free(text);

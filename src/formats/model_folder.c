@@ -12,7 +12,7 @@
 #include "formats/file.h"
 #include "formats/json.h"
 
-enum { CONFIG_LIMIT = 4 << 20, DIGITS = 15 /* what a person wrote comes out as it was */ };
+enum { CONFIG_LIMIT = 4 << 20 };
 
 static cot_status no_memory(const char *path)
 {
@@ -70,7 +70,7 @@ static cot_status config_text(const cot_dialect *dialect, const cot_model_card *
     *out = NULL;
     cot_status status = root ? cot_card_to_json(dialect, card, root) : no_memory(dialect->model_type);
     if (status == COT_OK && card->model) status = cot_config_to_json(card->model, &section);
-    if (status == COT_OK) keys = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS));
+    if (status == COT_OK) keys = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(COT_JSON_DIGITS));
     json_decref(root);
     if (keys) *out = section ? join_section(keys, section) : cot_strdup(keys);
     if (status == COT_OK && !*out) status = no_memory(dialect->model_type);
@@ -157,6 +157,20 @@ static cot_status read_config(const char *text, size_t bytes, const char *file, 
     return ours ? copy_section(text, file, &out->section) : cot_card_section(&out->card, file, &out->section);
 }
 
+/* Which tokens end a text is said there too, for generation, and counts more. */
+static cot_status read_generation_config(const char *path, cot_text_ids *ids)
+{
+    char *file = cot_path_join(path, "generation_config.json");
+    json_t *root = NULL;
+    cot_status status = file ? COT_OK : no_memory(path);
+    if (status == COT_OK && cot_file_exists(file)) status = cot_json_read(file, CONFIG_LIMIT, &root);
+    const json_t *end = json_object_get(root, "eos_token_id");
+    if (status == COT_OK && end && !json_is_null(end)) status = cot_card_eos_from_json(root, file, ids);
+    json_decref(root);
+    cot_free(file);
+    return status;
+}
+
 cot_status cot_model_folder_read(const char *path, cot_model_folder *out)
 {
     *out = (cot_model_folder){.dialect = NULL};
@@ -169,6 +183,7 @@ cot_status cot_model_folder_read(const char *path, cot_model_folder *out)
     else if (!cot_file_exists(file)) status = cot_fail(COT_NOT_FOUND, "'%s' is no model: it has no config.json", path);
     else status = cot_file_read(file, CONFIG_LIMIT, &text, &bytes);
     if (status == COT_OK) status = read_config(text, bytes, file, out);
+    if (status == COT_OK) status = read_generation_config(path, &out->card.ids);
     cot_free(text);
     cot_free(file);
     if (status != COT_OK) cot_model_folder_release(out);

@@ -12,11 +12,10 @@ typedef struct {
     cot_config        *section;   /* the `model` section of a recipe: as stored, or made from a published config */
 } cot_model_folder;
 
-/* Reads config.json. A folder that Coterie wrote holds our own section; from others one is made that is the same
- * model. Of the weights nothing is looked at.
+/* Reads config.json, and generation_config.json for what ends a text. A folder that Coterie wrote holds our own
+ * section; from others one is made that is the same model. Of the weights nothing is looked at.
  * Errors: COT_NOT_FOUND when there is no such folder, it has no config.json, or its model_type is unknown (the known
- *         ones are
- *         listed); COT_FORMAT naming file and key. */
+ *         ones are listed); COT_FORMAT naming file and key. */
 cot_status cot_model_folder_read(const char *path, cot_model_folder *out);
 void       cot_model_folder_release(cot_model_folder *folder);  /* accepts one that is all zero */
 

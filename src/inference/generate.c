@@ -21,6 +21,7 @@ typedef struct {
     cot_on_token on_token;
     void        *context;
     cot_session *session;
+    int64_t      capacity;      /* of the session, in tokens */
     int32_t     *ids;           /* prompt and output */
     size_t       count, room;
     char        *text;          /* of the output */
@@ -67,7 +68,7 @@ static cot_status take_prompt(generation *g, const char *prompt, size_t length)
 /* Reads what the session has not read yet; a full session starts over with the later half. */
 static cot_status catch_up(generation *g, size_t *read, const float **logits)
 {
-    const int64_t capacity = g->model->context;
+    const int64_t capacity = g->capacity;
     if ((int64_t)(g->count - *read) > capacity - cot_session_length(g->session)) {
         const size_t keep = (size_t)((capacity + 1) / 2);
         cot_session_truncate(g->session, 0);
@@ -155,7 +156,7 @@ static cot_status go_on(generation *g, cot_generated *out)
     while (more && out->tokens < g->options->max_tokens) {
         int32_t id;
         COT_TRY(choose(g, logits, (uint64_t)out->tokens, &id));
-        if ((out->ended = id == end)) break;
+        if ((out->ended = id == end || cot_text_ids_end(&g->model->ids, id))) break;
         out->tokens++;
         COT_TRY(add_id(g, id));
         COT_TRY(catch_up(g, &read, &logits));
@@ -173,6 +174,13 @@ static cot_status go_on(generation *g, cot_generated *out)
     return COT_OK;
 }
 
+/* As many tokens as there can be, and no more than the model's context. */
+static int64_t room_for(const generation *g)
+{
+    const int64_t prompt = (int64_t)g->count, context = g->model->context;
+    return prompt < context && g->options->max_tokens < context - prompt ? prompt + g->options->max_tokens : context;
+}
+
 cot_status cot_generate(cot_model *model, const cot_tokenizer *tokenizer, const char *prompt, size_t length, const cot_generate_options *options,
                         cot_on_token on_token, void *context, cot_generated *out)
 {
@@ -180,7 +188,10 @@ cot_status cot_generate(cot_model *model, const cot_tokenizer *tokenizer, const 
     *out = (cot_generated){0};
     g.logits = cot_malloc((size_t)model->vocab_size * sizeof *g.logits);
     cot_status status = g.logits ? take_prompt(&g, prompt, length) : cot_fail(COT_OUT_OF_MEMORY, "no memory for logits");
-    if (status == COT_OK) status = cot_session_create(model, model->context, options->bf16, &g.session);
+    if (status == COT_OK) {
+        g.capacity = room_for(&g);
+        status = cot_session_create(model, g.capacity, options->bf16, &g.session);
+    }
     if (status == COT_OK) status = go_on(&g, out);
     cot_session_destroy(g.session);
     cot_free(g.logits);

@@ -39,6 +39,7 @@ cot_status cot_model_create_as(const cot_config *section, int64_t vocab_size, in
     cot_model *model = cot_calloc(sizeof *model);
     if (!model) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a model");
     model->ops = (const cot_model_ops *)member;
+    model->ids = cot_text_ids_none();
     model->vocab_size = vocab_size;
     model->context = context;
     const cot_status status = setup(model, section, real);
@@ -156,6 +157,7 @@ cot_model_info cot_model_describe(const cot_model *model, int64_t context)
     info.flops_recompute = layers;
     info.bytes_training = 4 * info.parameters_total + 12 * cot_params_elements(model->params, true) - 4 * cot_params_elements_by_row(model->params);
     info.published_as = cot_model_published_as(model);
+    info.stored_as = model->stored_as;
     info.bytes_serving = 4 * info.parameters_total + sequences;
     return info;
 }

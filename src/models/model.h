@@ -36,6 +36,8 @@ struct cot_model {
     cot_layer           *layers;         /* [num_layers] */
     cot_param           *embed, *head;   /* head == embed when tied */
     double               norm_eps;
+    const char          *stored_as;      /* model_type of the folder that it was loaded from; NULL: of none */
+    cot_text_ids         ids;            /* what that folder says of tokens that begin, end and fill a text */
 };
 
 const cot_member *cot_model_at(size_t index);
@@ -48,7 +50,7 @@ cot_status cot_model_create_as(const cot_config *section, int64_t vocab_size, in
 /* The model in a published config's words; `tokenizer` (may be NULL) gives the end of text. */
 cot_model_card cot_model_card_of(const cot_model *model, const cot_tokenizer *tokenizer);
 
-/* Whose names the files of this model use: "llama", "mixtral" or "coterie". */
+/* Whose names the files of this model use: "llama", "mixtral", ... or "coterie". */
 const char *cot_model_published_as(const cot_model *model);
 
 /* Around a training step: clears what its passes tally, and moves buffers (a bias that follows the load, say) by it. */

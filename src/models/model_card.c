@@ -99,9 +99,10 @@ cot_model_card cot_model_card_of(const cot_model *model, const cot_tokenizer *to
     double init_std = 0.02;
     (void)cot_config_double(cot_config_get(model->section, "init_std"), &init_std);
     card.initializer_range = init_std;
-    if (tokenizer && cot_tokenizer_end_of_text(tokenizer) >= 0) {
-        card.eos_token_id[0] = cot_tokenizer_end_of_text(tokenizer);
-        card.eos_count = 1;
+    card.ids = model->ids;
+    if (card.ids.eos_count == 0 && tokenizer && cot_tokenizer_end_of_text(tokenizer) >= 0) {
+        card.ids.eos_token_id[0] = cot_tokenizer_end_of_text(tokenizer);
+        card.ids.eos_count = 1;
     }
     return card;
 }

@@ -4,6 +4,8 @@
 #include "base/fail.h"
 #include "base/memory.h"
 #include "data/tokenizers/vocabulary.h"
+#include "formats/card_section.h"
+#include "formats/dialects/card_json.h"
 #include "formats/file.h"
 #include "formats/model_folder.h"
 #include "models/llama2c_model.h"
@@ -12,6 +14,16 @@ const char *cot_model_published_as(const cot_model *model)
 {
     const cot_model_card card = cot_model_card_of(model, NULL);
     return cot_dialect_for(&card, model->params)->model_type;
+}
+
+bool cot_model_format_at(const cot_model *model, size_t index, cot_model_format *out)
+{
+    const cot_dialect *dialect = cot_dialect_at(index);
+    if (!dialect) return false;
+    const cot_model_card card = cot_model_card_of(model, NULL);
+    *out = (cot_model_format){.model_type = dialect->model_type, .architecture = dialect->architecture};
+    (void)cot_dialect_misfit(dialect, &card, model->params, out->misfit, sizeof out->misfit);
+    return true;
 }
 
 cot_status cot_model_save(const cot_model *model, const cot_tokenizer *tokenizer, const char *folder)
@@ -33,11 +45,30 @@ static cot_status load_tokenizer(const char *folder, const cot_model *model, cot
     return cot_fail(COT_FORMAT, "%s/%s has %d symbols, the model beside it %lld", folder, file, symbols, (long long)model->vocab_size);
 }
 
+/* The model that a folder's section declares. Another program may have changed a folder of ours and kept our section: then
+ * the family's own keys count, and the section is made anew from them. */
+static cot_status declare(const char *folder, cot_model_folder *f, cot_model **out)
+{
+    COT_TRY(cot_model_create(f->section, f->card.vocab_size, f->card.max_position, out));
+    if (f->dialect->keeps_unknown) return COT_OK;
+    const cot_model_card card = cot_model_card_of(*out, NULL);
+    bool agree;
+    COT_TRY(cot_cards_agree(f->dialect, &card, &f->card, &agree));
+    if (agree) return COT_OK;
+    cot_model_destroy(*out);
+    *out = NULL;
+    cot_config_destroy(f->section);
+    f->section = NULL;
+    COT_TRY(cot_card_section(&f->card, folder, &f->section));
+    return cot_model_create(f->section, f->card.vocab_size, f->card.max_position, out);
+}
+
 cot_status cot_model_load_weights(cot_model *model, const char *folder)
 {
     cot_model_folder f = {0};
     COT_TRY(cot_model_folder_read(folder, &f));
     const cot_status status = cot_model_folder_load_weights(folder, &f, model->params);
+    model->ids = f.card.ids;
     cot_model_folder_release(&f);
     return status;
 }
@@ -45,19 +76,26 @@ cot_status cot_model_load_weights(cot_model *model, const char *folder)
 cot_status cot_model_folder_describe(const char *folder, cot_config **section, int64_t *vocab_size, int64_t *context)
 {
     cot_model_folder f = {0};
+    cot_model *model = NULL;
     *section = NULL;
     COT_TRY(cot_model_folder_read(folder, &f));
-    *section = f.section;
-    *vocab_size = f.card.vocab_size;
-    *context = f.card.max_position;
-    f.section = NULL;
+    const cot_status status = declare(folder, &f, &model);
+    cot_model_destroy(model);
+    if (status == COT_OK) {
+        *section = f.section;
+        *vocab_size = f.card.vocab_size;
+        *context = f.card.max_position;
+        f.section = NULL;
+    }
     cot_model_folder_release(&f);
-    return COT_OK;
+    return status;
 }
 
-static cot_status load(const char *folder, const cot_model_folder *f, cot_model **out)
+static cot_status load(const char *folder, cot_model_folder *f, cot_model **out)
 {
-    COT_TRY(cot_model_create(f->section, f->card.vocab_size, f->card.max_position, out));
+    COT_TRY(declare(folder, f, out));
+    (*out)->stored_as = f->dialect->model_type;
+    (*out)->ids = f->card.ids;
     return cot_model_folder_load_weights(folder, f, (*out)->params);
 }
 

@@ -88,7 +88,7 @@ static cot_model_card make_card(int traits)
     card.num_heads = HEADS, card.num_kv_heads = KV_HEADS, card.head_dim = HEAD;
     card.rope_theta = 10000, card.rms_norm_eps = 1e-5, card.initializer_range = 0.02;
     card.tie_word_embeddings = traits & TIED;
-    card.eos_token_id[0] = 7, card.eos_count = 1;
+    card.ids.eos_token_id[0] = 7, card.ids.eos_count = 1;
     if (traits & SPARSE) {
         card.num_experts = E, card.top_k = 2, card.norm_topk_prob = true, card.moe_intermediate_size = F;
         card.router_aux_loss_coef = 0.01;
@@ -429,9 +429,9 @@ static void cards_come_back(void **state)
         must(cot_config_parse("{kind: lm}", "x", &model));
         cot_model_card card = make_card(models[m].traits);
         card.model = model;
-        card.bos_token_id = 3;
-        card.pad_token_id = 0;
-        card.eos_token_id[1] = 9, card.eos_count = 2;
+        card.ids.bos_token_id = 3;
+        card.ids.pad_token_id = 0;
+        card.ids.eos_token_id[1] = 9, card.ids.eos_count = 2;
         must(cot_model_folder_write_config(s.folder, cot_dialect_find(models[m].model_type), &card));
         cot_model_folder folder;
         must(cot_model_folder_read(s.folder, &folder));
@@ -442,9 +442,9 @@ static void cards_come_back(void **state)
         assert_true(json_equal(want, got));
         json_decref(want);
         json_decref(got);
-        assert_true(folder.card.norm_topk_prob == card.norm_topk_prob && folder.card.eos_count == 2 &&
-                    folder.card.eos_token_id[1] == 9);
-        assert_true(folder.card.bos_token_id == 3 && folder.card.pad_token_id == 0);
+        assert_true(folder.card.norm_topk_prob == card.norm_topk_prob && folder.card.ids.eos_count == 2 &&
+                    folder.card.ids.eos_token_id[1] == 9);
+        assert_true(folder.card.ids.bos_token_id == 3 && folder.card.ids.pad_token_id == 0);
         cot_model_folder_release(&folder);
         cot_config_destroy(model);
         scratch_remove(&s);
@@ -483,7 +483,7 @@ static void reads_published_configs(void **state)
     cot_model_folder folder;
     scratch_put(&s, "config.json", mixtral, strlen(mixtral));
     must(cot_model_folder_read(s.folder, &folder));
-    assert_true(folder.card.rope_theta == 5e5 && folder.card.dtype == COT_BF16 && folder.card.eos_count == 2);
+    assert_true(folder.card.rope_theta == 5e5 && folder.card.dtype == COT_BF16 && folder.card.ids.eos_count == 2);
     assert_true(folder.card.vocab_size == 32000 && folder.card.max_position == 131072 &&
                 folder.card.rms_norm_eps == 1e-5);
     is_text(folder.section, "kind", "lm");

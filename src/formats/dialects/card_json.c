@@ -1,5 +1,6 @@
 #include "formats/dialects/card_json.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -9,8 +10,8 @@
 /* Keys of every family; what differs between them is in their tables. */
 static const cot_dialect_key shared_keys[] = {
     COT_KEY_MUST_BE("hidden_act", "\"silu\""),
-    COT_KEY("bos_token_id", ID, bos_token_id, -1),
-    COT_KEY("pad_token_id", ID, pad_token_id, -1),
+    COT_KEY("bos_token_id", ID, ids.bos_token_id, -1),
+    COT_KEY("pad_token_id", ID, ids.pad_token_id, -1),
     {.key = NULL},
 };
 
@@ -21,22 +22,22 @@ static const char *const type_names[] = {
 
 static json_t *id_value(int64_t id) { return id < 0 ? json_null() : json_integer(id); }
 
-static json_t *eos_value(const cot_model_card *card)
+static json_t *eos_value(const cot_text_ids *ids)
 {
-    if (card->eos_count == 0) return json_null();
-    if (card->eos_count == 1) return json_integer(card->eos_token_id[0]);
+    if (ids->eos_count == 0) return json_null();
+    if (ids->eos_count == 1) return json_integer(ids->eos_token_id[0]);
     json_t *list = json_array();
-    for (int64_t i = 0; i < card->eos_count; i++) json_array_append_new(list, json_integer(card->eos_token_id[i]));
+    for (int64_t i = 0; i < ids->eos_count; i++) json_array_append_new(list, json_integer(ids->eos_token_id[i]));
     return list;
 }
 
 cot_status cot_card_ids_to_json(const cot_model_card *card, json_t *root)
 {
-    if (card->bos_token_id >= 0 && json_object_set_new(root, "bos_token_id", id_value(card->bos_token_id)) != 0)
+    if (card->ids.bos_token_id >= 0 && json_object_set_new(root, "bos_token_id", id_value(card->ids.bos_token_id)) != 0)
         return cot_keys_no_memory();
-    if (card->eos_count > 0 && json_object_set_new(root, "eos_token_id", eos_value(card)) != 0)
+    if (card->ids.eos_count > 0 && json_object_set_new(root, "eos_token_id", eos_value(&card->ids)) != 0)
         return cot_keys_no_memory();
-    if (card->pad_token_id >= 0 && json_object_set_new(root, "pad_token_id", id_value(card->pad_token_id)) != 0)
+    if (card->ids.pad_token_id >= 0 && json_object_set_new(root, "pad_token_id", id_value(card->ids.pad_token_id)) != 0)
         return cot_keys_no_memory();
     return COT_OK;
 }
@@ -45,7 +46,8 @@ cot_status cot_card_to_json(const cot_dialect *dialect, const cot_model_card *ca
 {
     const char *type = type_names[card->dtype];
     json_t *head = json_pack("{s:[s], s:s}", "architectures", dialect->architecture, "model_type", dialect->model_type);
-    json_t *tail = json_pack("{s:o, s:s, s:s}", "eos_token_id", eos_value(card), "torch_dtype", type, "dtype", type);
+    json_t *tail =
+        json_pack("{s:o, s:s, s:s}", "eos_token_id", eos_value(&card->ids), "torch_dtype", type, "dtype", type);
     const bool done = head && tail && json_object_update(root, head) == 0 && cot_keys_put(dialect->keys, card, root)
                       && cot_keys_put(shared_keys, card, root) && cot_rope_put(card, root)
                       && json_object_update(root, tail) == 0;
@@ -54,22 +56,47 @@ cot_status cot_card_to_json(const cot_dialect *dialect, const cot_model_card *ca
     return done ? COT_OK : cot_keys_no_memory();
 }
 
+/* Numbers as they are written. */
+static char *architecture_text(const cot_dialect *dialect, const cot_model_card *card)
+{
+    cot_model_card c = *card;
+    c.ids = cot_text_ids_none();
+    c.dtype = COT_F32;
+    c.router_aux_loss_coef = c.initializer_range = 0;
+    json_t *root = json_object();
+    const bool done = root && cot_card_to_json(dialect, &c, root) == COT_OK;
+    char *text = done ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(COT_JSON_DIGITS)) : NULL;
+    json_decref(root);
+    return text;
+}
+
+cot_status cot_cards_agree(const cot_dialect *dialect, const cot_model_card *a, const cot_model_card *b, bool *agree)
+{
+    char *text[2] = {architecture_text(dialect, a), architecture_text(dialect, b)};
+    const cot_status status = text[0] && text[1] ? COT_OK : cot_keys_no_memory();
+    *agree = status == COT_OK && strcmp(text[0], text[1]) == 0;
+    free(text[0]);
+    free(text[1]);
+    return status;
+}
+
 /* ---- from JSON ---- */
 
 /* One id or a list of them. */
-static cot_status read_eos(const cot_json_place *at, const json_t *root, cot_model_card *card)
+cot_status cot_card_eos_from_json(const json_t *root, const char *file, cot_text_ids *ids)
 {
+    const cot_json_place at = {.file = file};
     static const char key[] = "eos_token_id";
     const json_t *value = json_object_get(root, key);
     const size_t count = json_is_array(value) ? json_array_size(value) : value && !json_is_null(value);
     if (count > COT_MAX_EOS)
-        return cot_fail(COT_FORMAT, "'%s': eos_token_id lists %zu tokens, expected at most %d", at->file, count,
+        return cot_fail(COT_FORMAT, "'%s': eos_token_id lists %zu tokens, expected at most %d", file, count,
                         COT_MAX_EOS);
     for (size_t i = 0; i < count; i++) {
         const json_t *id = json_is_array(value) ? json_array_get(value, i) : value;
-        COT_TRY(cot_json_int(at, key, id, 0, &card->eos_token_id[i]));
+        COT_TRY(cot_json_int(&at, key, id, 0, &ids->eos_token_id[i]));
     }
-    card->eos_count = (int64_t)count;
+    ids->eos_count = (int64_t)count;
     return COT_OK;
 }
 
@@ -123,7 +150,7 @@ cot_status cot_card_from_json(const cot_dialect *dialect, const json_t *root, co
         return cot_fail(COT_FORMAT, "'%s': the weights are quantised (quantization_config), expected plain ones", file);
     COT_TRY(cot_keys_read(&at, dialect->keys, root, card));
     COT_TRY(cot_keys_read(&at, shared_keys, root, card));
-    COT_TRY(read_eos(&at, root, card));
+    COT_TRY(cot_card_eos_from_json(root, file, &card->ids));
     read_type(root, card);
     COT_TRY(settle_heads(&at, card));
     settle_layers(card);

@@ -5,7 +5,7 @@
 #include "formats/dialects/card_keys.h"
 #include "formats/json.h"
 
-/* The fields of cot_rope_scaling and the types that have them. What is absent and has no default here is found below. */
+/* The fields of cot_rope_scaling and the types that have them. What is absent without a default is found below. */
 enum { YARN = 1 << COT_ROPE_YARN, LLAMA3 = 1 << COT_ROPE_LLAMA3, ALL = 0xfffe };
 
 static const struct {

@@ -31,8 +31,14 @@ const cot_dialect *cot_dialect_find(const char *model_type)
 
 cot_model_card cot_model_card_empty(void)
 {
-    return (cot_model_card){
-        .bos_token_id = -1, .pad_token_id = -1, .rope_theta = 10000, .rms_norm_eps = 1e-5, .dtype = COT_F32};
+    return (cot_model_card){.ids = cot_text_ids_none(), .rope_theta = 10000, .rms_norm_eps = 1e-5, .dtype = COT_F32};
+}
+
+bool cot_text_ids_end(const cot_text_ids *ids, int64_t token)
+{
+    for (int64_t i = 0; i < ids->eos_count; i++)
+        if (ids->eos_token_id[i] == token) return true;
+    return false;
 }
 
 /* ---- patterns ---- */

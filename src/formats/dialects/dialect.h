@@ -43,6 +43,19 @@ static inline void cot_layer_remove(cot_layer_set *set, int64_t layer)
 }
 int64_t            cot_layer_count(const cot_layer_set *set);
 
+/* Tokens that begin, fill and end a text. */
+typedef struct {
+    int64_t bos_token_id, pad_token_id;  /* -1: none */
+    int64_t eos_token_id[COT_MAX_EOS];
+    int64_t eos_count;
+} cot_text_ids;
+
+static inline cot_text_ids cot_text_ids_none(void)
+{
+    return (cot_text_ids){.bos_token_id = -1, .pad_token_id = -1};
+}
+bool cot_text_ids_end(const cot_text_ids *ids, int64_t token);  /* does it end a text? */
+
 /* What a config.json says about a decoder, in published words. 0 and false mean "none" unless said otherwise; start
  * from cot_model_card_empty(). */
 typedef struct {
@@ -65,9 +78,7 @@ typedef struct {
     bool    qkv_bias, output_bias;       /* of attention */
     bool    ffn_bias;                    /* of dense layers */
     bool    head_norms, vector_norms;    /* of q and k: for each head, or over all heads of the kind */
-    int64_t bos_token_id, pad_token_id;  /* -1: none */
-    int64_t eos_token_id[COT_MAX_EOS];
-    int64_t eos_count;
+    cot_text_ids ids;
     cot_dtype   dtype;                   /* of the stored weights */
     const char *beyond;                  /* what the model has that no published family does, in a few words; or NULL */
     const cot_config *model;             /* our own full description, stored word for word under "coterie"; or NULL */

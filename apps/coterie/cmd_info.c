@@ -44,14 +44,37 @@ static json_t *layers_json(const cot_model *model, int64_t count)
     return list;
 }
 
+/* What the model's files are or will be, and why not something else. */
+static json_t *formats_json(const cot_model *model)
+{
+    json_t *list = json_array();
+    cot_model_format format;
+    for (size_t i = 0; cot_model_format_at(model, i, &format); i++)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s?}", "model_type", format.model_type, "architecture",
+                                              format.architecture, "misfit", *format.misfit ? format.misfit : NULL));
+    return list;
+}
+
+static void print_formats(const cot_model *model, const cot_model_info *info)
+{
+    const char *stored = info->stored_as, *saved = info->published_as;
+    cot_model_format format;
+    if (stored && strcmp(stored, saved) != 0) printf("files         are '%s'; saved anew they would be ", stored);
+    else printf("files         %s ", stored ? "are" : "will be");
+    for (size_t i = 0; cot_model_format_at(model, i, &format); i++)
+        if (strcmp(format.model_type, saved) == 0) printf("'%s' (%s)\n", saved, format.architecture);
+    for (size_t i = 0; cot_model_format_at(model, i, &format); i++)
+        if (*format.misfit) printf("              not '%s': %s\n", format.model_type, format.misfit);
+}
+
 static int print_as_json(const cli_args *args, const cot_model *model, const cot_model_info *i)
 {
-    json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I}, s:{s:f, s:f}, s:{s:I, s:I}, s:o}", "kind", i->kind, "published_as",
-                             i->published_as, "hidden_size", (json_int_t)i->hidden_size, "num_layers", (json_int_t)i->num_layers, "sparse_layers",
+    json_t *root = json_pack("{s:s, s:s, s:s?, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I}, s:{s:f, s:f}, s:{s:I, s:I}, s:o, s:o}", "kind", i->kind, "published_as",
+                             i->published_as, "stored_as", i->stored_as, "hidden_size", (json_int_t)i->hidden_size, "num_layers", (json_int_t)i->num_layers, "sparse_layers",
                              (json_int_t)i->sparse_layers, "vocab_size", (json_int_t)i->vocab_size, "context", (json_int_t)i->context, "parameters", "total",
                              (json_int_t)i->parameters_total, "active", (json_int_t)i->parameters_active, "flops_per_token", "forward", i->flops_forward,
                              "training", i->flops_training, "bytes", "training", (json_int_t)i->bytes_training, "serving", (json_int_t)i->bytes_serving,
-                             "layers", layers_json(model, i->num_layers));
+                             "layers", layers_json(model, i->num_layers), "formats", formats_json(model));
     if (root && cli_flag(args, "parameters")) json_object_set_new(root, "parameter_list", parameters_json(model));
     return print_json(root);
 }
@@ -78,14 +101,15 @@ static int print_as_text(const cli_args *args, const cot_model *model, const cot
     format_count((double)i->parameters_active, active, sizeof active);
     format_count(i->flops_forward, forward, sizeof forward);
     format_count(i->flops_training, training, sizeof training);
-    printf("model         %s of width %lld, %lld layers (%lld sparse), %lld symbols; files use the names of '%s'\n", i->kind, (long long)i->hidden_size,
-           (long long)i->num_layers, (long long)i->sparse_layers, (long long)i->vocab_size, i->published_as);
+    printf("model         %s of width %lld, %lld layers (%lld sparse), %lld symbols\n", i->kind, (long long)i->hidden_size,
+           (long long)i->num_layers, (long long)i->sparse_layers, (long long)i->vocab_size);
     print_layers(model, i->num_layers);
     printf("parameters    %s in all, %s active for a token\n", total, active);
     printf("FLOPs         %s forward, %s training, per token at a context of %lld\n", forward, training, (long long)i->context);
     format_count((double)i->bytes_serving, forward, sizeof forward);
     format_count((double)i->bytes_training, training, sizeof training);
     printf("memory        %sB serving (f32 and one context), %sB training (without activations)\n", forward, training);
+    print_formats(model, i);
     if (!cli_flag(args, "parameters")) return CLI_OK;
     const char *name;
     int rank;

@@ -7,6 +7,7 @@
 #include <coterie/registry.h>
 
 #include "cli.h"
+#include "list_formats.h"
 #include "print_json.h"
 #include "table.h"
 #include "terminal.h"
@@ -187,6 +188,10 @@ static void print_everything(const cot_recipe *recipes, size_t count)
     table_cell(t, "recipes");
     table_cell(t, "ready models to train");
     table_cell(t, "%s", names);
+    table_cell(t, "formats");
+    table_cell(t, "whose names the files of a model bear");
+    join_formats(names, sizeof names);
+    table_cell(t, "%s", names);
     table_print(t, 0, stdout);
     if (!cli_quiet()) printf("\nMore of one: coterie list FAMILY [NAME]\n");
 }
@@ -217,6 +222,7 @@ static int run_list(const cli_args *args)
     if (!of) return list_everything(json);
     if (strcmp(of, "recipes") == 0 || strcmp(of, "recipe") == 0)
         return name ? show_recipe(args, name) : list_recipes(json);
+    if (strcmp(of, "formats") == 0 || strcmp(of, "format") == 0) return list_formats(name, json);
     cot_registry_family family;
     cot_registry_member member;
     CLI_TRY(cot_registry_family_find(of, &family));

@@ -53,6 +53,19 @@ COT_API cot_status cot_registry_member_find(const char *family, const char *memb
 COT_API bool cot_registry_option_at(const char *family, const char *member, size_t index, cot_registry_option *out);
 
 /**
+ * The formats of model folders as JSON, from the tables that read and write them:
+ *
+ *   traits    what sets models apart, in words that follow "it has"
+ *   formats   in the order in which they are tried for a model to be saved: model_type, architecture, source; rules, one
+ *             a trait: "always", "may" or "never"; tensors: ours and published, {i} a layer and {e} an expert; joined:
+ *             other published names of whole tensors; keys of config.json, each with another name that is read, our
+ *             word, the only value that is supported, what counts when it is absent
+ *
+ *   out       free() it
+ */
+COT_API cot_status cot_registry_formats(char **out);
+
+/**
  * Help for a name that is none of `count`: "; did you mean 'train'? (commands: train, eval)".
  *
  *   noun      "commands"; NULL leaves the list out

@@ -37,6 +37,15 @@ expect 0 info tiny.yaml --set model.hidden_size=32 --set 'model.layers=[]' --jso
 python3 -c 'import json; i = json.load(open("out")); assert i["hidden_size"] == 32 and i["published_as"] == "llama" and i["parameters"]["total"] == i["parameters"]["active"]'
 expect 0 info tiny.yaml --set 'model.layers.0.at="::"' --set 'model.layers.0.ffn.balance=[]' --json
 python3 -c 'import json; assert json.load(open("out"))["published_as"] == "mixtral"'
+expect 0 info tiny.yaml --set 'model.layers.0.at="::"' --set 'model.layers.0.ffn.balance=[]'
+out_has "files         will be 'mixtral' (MixtralForCausalLM)"
+out_has "not 'llama': it has experts"
+expect 0 info run
+out_has "files         are 'coterie' (CoterieForCausalLM)"
+out_has "not 'mixtral': it has dense layers between sparse ones"
+expect 0 info "$source_dir/tests/data/models/olmoe"
+out_has "files         are 'olmoe' (OlmoeForCausalLM)"
+out_has "not 'qwen3_moe': it has no norms of q and k for each head"
 for recipe in default $(cd "$source_dir/recipes" && ls | sed 's/\.yaml$//'); do expect 0 info "$recipe"; done
 
 refuses "'absent' is neither a file nor a recipe" info absent

@@ -64,4 +64,12 @@ has err "coterie: 'tinny' is neither a file nor a recipe; did you mean 'tiny'? (
 printf 'a: [1\n' >"$work/own/bad.yaml"
 ! "$coterie" list recipes bad 2>"$work/err" >"$work/out" || fail "a broken recipe accepted"
 has err "coterie: $work/own/bad.yaml:2:1: did not find expected"
+
+"$coterie" list formats >"$work/out"
+has out "experts                                                always   always     always     always  may"
+"$coterie" list formats mixtral >"$work/out"
+has out "model.layers.{i}.block_sparse_moe.experts.{e}.w1.weight"
+"$coterie" list formats --json | python3 -c 'import json, sys; r = json.load(sys.stdin); assert [f["model_type"] for f in r["formats"]][-1] == "coterie" and all(len(f["rules"]) == len(r["traits"]) for f in r["formats"])'
+! "$coterie" list formats llma 2>"$work/err" || fail "unknown format accepted"
+has err "coterie: 'llma' is no format; did you mean 'llama'?"
 echo "lists are whole"

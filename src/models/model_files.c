@@ -1,8 +1,10 @@
 /* Models on disk. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/fail.h"
 #include "base/memory.h"
+#include "data/tokenizers/llama2c_tokenizer.h"
 #include "data/tokenizers/vocabulary.h"
 #include "formats/card_section.h"
 #include "formats/dialects/card_json.h"
@@ -33,16 +35,39 @@ cot_status cot_model_save(const cot_model *model, const cot_tokenizer *tokenizer
     return tokenizer ? cot_tokenizer_save(tokenizer, folder, model->context) : COT_OK;
 }
 
+/* A tokenizer of more symbols than the model has does not belong to it. */
+static cot_status check_symbols(const char *folder, const char *file, const cot_model *model, cot_tokenizer **tokenizer)
+{
+    const int32_t symbols = cot_tokenizer_vocab_size(*tokenizer);
+    if (symbols <= model->vocab_size) return COT_OK;
+    cot_tokenizer_destroy(*tokenizer);
+    *tokenizer = NULL;
+    return cot_fail(COT_FORMAT, "%s/%s has %d symbols, the model beside it %lld", folder, file, symbols, (long long)model->vocab_size);
+}
+
 static cot_status load_tokenizer(const char *folder, const cot_model *model, cot_tokenizer **out)
 {
     const char *file = cot_tokenizer_file_in(folder);
     if (!file) return COT_OK;
     COT_TRY(cot_tokenizer_load(folder, out));
-    const int32_t symbols = cot_tokenizer_vocab_size(*out);
-    if (symbols <= model->vocab_size) return COT_OK;
-    cot_tokenizer_destroy(*out);
-    *out = NULL;
-    return cot_fail(COT_FORMAT, "%s/%s has %d symbols, the model beside it %lld", folder, file, symbols, (long long)model->vocab_size);
+    return check_symbols(folder, file, model, out);
+}
+
+/* llama2.c names a tokenizer by its size, or not at all. */
+static cot_status load_llama2c_tokenizer(const char *folder, const cot_model *model, cot_tokenizer **out)
+{
+    char sized[32];
+    snprintf(sized, sizeof sized, "tok%lld.bin", (long long)model->vocab_size);
+    const char *const names[] = {sized, "tokenizer.bin"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = cot_path_join(folder, names[i]);
+        if (!path) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a path");
+        const bool there = cot_file_exists(path);
+        const cot_status status = there ? cot_llama2c_tokenizer_load(path, out) : COT_OK;
+        cot_free(path);
+        if (there) return status == COT_OK ? check_symbols(folder, names[i], model, out) : status;
+    }
+    return COT_OK;
 }
 
 /* The model that a folder's section declares. Another program may have changed a folder of ours and kept our section: then
@@ -114,14 +139,26 @@ static bool ends_with(const char *text, const char *end)
     return length >= wanted && strcmp(text + length - wanted, end) == 0;
 }
 
+static cot_status load_llama2c(const char *path, cot_model **out, cot_tokenizer **tokenizer)
+{
+    if (!ends_with(path, ".bin"))
+        return cot_fail(COT_FORMAT, "'%s' is a file; expected a model folder, or a checkpoint of llama2.c (.bin)", path);
+    COT_TRY(cot_llama2c_load(path, out));
+    if (!tokenizer) return COT_OK;
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? cot_strndup(path, (size_t)(slash - path) + 1) : cot_strdup(".");
+    if (!folder) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a path");
+    const cot_status status = load_llama2c_tokenizer(folder, *out, tokenizer);
+    cot_free(folder);
+    return status;
+}
+
 cot_status cot_model_load(const char *path, cot_model **out, cot_tokenizer **tokenizer)
 {
     *out = NULL;
     if (tokenizer) *tokenizer = NULL;
     const bool file = cot_file_exists(path);
-    if (file && !ends_with(path, ".bin"))
-        return cot_fail(COT_FORMAT, "'%s' is a file; expected a model folder, or a checkpoint of llama2.c (.bin)", path);
-    cot_status status = file ? cot_llama2c_load(path, out) : load_folder(path, out);
+    cot_status status = file ? load_llama2c(path, out, tokenizer) : load_folder(path, out);
     if (status == COT_OK && tokenizer && !file) status = load_tokenizer(path, *out, tokenizer);
     if (status != COT_OK) {
         cot_model_destroy(*out);

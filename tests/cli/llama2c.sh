@@ -38,4 +38,35 @@ patched 6 16777216 && refuses "expected 402" info bad.bin
 patched 0 1634415666 && refuses "a llama2.c checkpoint of version 20, expected version 0" info bad.bin
 python3 -c 'import struct; open("vast.bin", "wb").write(struct.pack("<7i", *[1 << 24] * 2, 1 << 24, 1, 1, 1 << 24, 1 << 24))'
 refuses "'vast.bin' has 28 bytes, expected" info vast.bin
+
+# The tokenizer beside a checkpoint: 265 symbols, pieces with scores; a text that is scored begins and ends with its begin of text.
+oracle write spoken.bin 3 8 12 1 2 1 265 16
+refuses "no tokenizer" generate spoken.bin
+cp "$source_dir/tests/fuzz/corpus/llama2c_tokenizer/whole" tok265.bin
+expect 0 generate spoken.bin "b a" -n 5 --temperature 0 -q
+[ "$(head -c 3 out)" = "b a" ] || fail "the text does not begin with the prompt"
+printf 'a b a\n\303\251 b\n' >text.txt
+expect 0 eval spoken.bin --data text.txt --json
+python3 -c 'import json; e = json.load(open("out")); assert e["bytes"] == 11 and e["tokens"] >= 7, e' || fail "other bytes are scored"
+head -c -1 tok265.bin >cut && mv cut tok265.bin
+refuses "tok265.bin: piece 264, at byte" generate spoken.bin
+rm tok265.bin
+cp "$source_dir/tests/fuzz/corpus/llama2c_tokenizer/few" tokenizer.bin
+refuses "tokenizer.bin has 1 pieces, expected more than 258" generate spoken.bin
+oracle write small.bin 3 8 12 1 2 1 100 16
+cp "$source_dir/tests/fuzz/corpus/llama2c_tokenizer/whole" tokenizer.bin
+refuses "tokenizer.bin has 265 symbols, the model beside it 100" generate small.bin
+refuses "'text.txt' is a file; expected a model folder, or a checkpoint of llama2.c (.bin)" generate text.txt
+
+# stories260K goes on as llama2.c itself does: the text that its own tests expect of 200 tokens.
+if [ -d "${COTERIE_SHARED-}/models/stories260K" ]; then
+    expect 0 generate "$COTERIE_SHARED/models/stories260K/stories260K.bin" --temperature 0 -n 200 -q
+    cat >story <<'TEXT'
+Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. She wanted to play with it, but it was too high.
+Lily's mom said, "Lily, let's go to the park." Lily was sad and didn't know what to do. She said, "I want to play with your ball, but I can't find it."
+Lily was sad and didn't know what to do. She said, "I'm sorry, Lily. I didn't know what to do."
+Lily didn't want to help her mom, so she
+TEXT
+    cmp out story || fail "another story"
+fi
 echo "checkpoints of llama2.c are read as they are"

@@ -1,0 +1,12 @@
+/* Tokenizers of llama2.c: SentencePiece BPE without its settings. */
+#ifndef COT_DATA_TOKENIZERS_LLAMA2C_TOKENIZER_H
+#define COT_DATA_TOKENIZERS_LLAMA2C_TOKENIZER_H
+
+#include <coterie/tokenizer.h>
+
+/* Reads one from bytes; `name` stands for the file in messages. Errors: COT_FORMAT; COT_OUT_OF_MEMORY. */
+cot_status cot_llama2c_tokenizer_parse(const char *bytes, size_t length, const char *name, cot_tokenizer **out);
+
+cot_status cot_llama2c_tokenizer_load(const char *path, cot_tokenizer **out);
+
+#endif

@@ -5,7 +5,7 @@ RUN   ?= runs/demo
 PREFIX ?= /usr/local
 COTERIE = $(BUILD)/coterie
 
-.PHONY: all demo check check-long check-sanitize check-peers bench bench-peers install clean help
+.PHONY: all demo check check-long check-sanitize check-peers bench bench-peers install deb clean help
 
 all: ## builds build/coterie and the library
 	@tools/setup.sh build
@@ -42,17 +42,22 @@ check-peers: ## whole models against PyTorch and transformers (installs them in 
 bench: all ## measures this machine's limits and the bench recipes against them
 	@$(COTERIE) bench
 
-bench-peers: ## the bench recipes beside the same work in PyTorch (installs it in .venv-peers, 5.6 GB)
+bench-peers: ## the bench recipes and tokenizers beside the same work in PyTorch and other libraries (installs it in .venv-peers, 5.6 GB)
 	@tools/setup.sh build peers
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) tools/peers.sh bench
+	@BUILD=$(BUILD) tools/peers.sh tokenizers
 
 install: ## installs library, headers, program and recipes (PREFIX=/usr/local; DESTDIR for packagers)
 	@$(MAKE) --no-print-directory all CMAKE_FLAGS='$(CMAKE_FLAGS) -DCMAKE_INSTALL_PREFIX=$(PREFIX)'
 	@cmake --install $(BUILD)
 
+deb: ## Debian packages in build-deb/: program, data, library, development files
+	@tools/setup.sh build deb
+	@tools/deb.sh
+
 clean: ## removes what was built
-	@rm -rf $(BUILD) $(BUILD).log $(foreach kind,check sanitize fuzz threads gcc clang without,$(BUILD)-$(kind) $(BUILD)-$(kind).log $(BUILD)-$(kind).tests)
+	@rm -rf $(BUILD) build-deb $(BUILD).log $(foreach kind,check sanitize fuzz threads gcc clang without,$(BUILD)-$(kind) $(BUILD)-$(kind).log $(BUILD)-$(kind).tests)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22

@@ -1,7 +1,10 @@
 #!/bin/sh
 # The demo: train the default recipe, evaluate it beside the yardstick, sample from it, draw it.
+#   COTERIE  the program (default: the one in $BUILD or build/, else the installed one)    RUN  the run's folder
+# Arguments go to `coterie train`.
 set -eu
-coterie=${BUILD:-build}/coterie
+coterie=${COTERIE:-${BUILD:-build}/coterie}
+[ -x "$coterie" ] || coterie=coterie
 run=${RUN:-runs/demo}
 if [ -e "$run" ]; then
     echo "$run is there already; remove it, or choose another: make demo RUN=runs/other" >&2
@@ -11,7 +14,7 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 [ -t 1 ] && [ -z "${NO_COLOR-}" ] || say() { printf '\n%s\n' "$*"; }
 
 say "1. Training a mixture of experts on four kinds of text (coterie train)"
-"$coterie" train --out "$run" >/dev/null
+"$coterie" train --out "$run" "$@" >/dev/null
 
 say "2. How well does it predict text it never saw, and which expert takes which text? (coterie eval $run)"
 "$coterie" eval "$run"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building (and testing, drawing, measuring beside PyTorch) needs, and says what and why.
-#   tools/setup.sh build [check] [demo] [long] [peers]
+#   tools/setup.sh build [check] [demo] [deb] [long] [peers]
 # On Debian and its relatives it installs with apt (as root or through sudo); elsewhere it lists what to install and stops.
 set -eu
 
@@ -20,10 +20,13 @@ demo  gnuplot-nox     plots
 demo  fonts-dejavu-core letters in plots
 check gnuplot-nox     tests of plots
 check fonts-dejavu-core letters in plots
-long  clang           fuzzing, ThreadSanitizer, and a second compiler's opinion
+long  clang           fuzzing, ThreadSanitizer, and the opinion of a second compiler
 long  libclang-rt-dev libFuzzer and the sanitizers themselves
 long  libomp-dev      OpenMP for clang, and Archer, without which ThreadSanitizer does not understand it
 long  valgrind        memory errors that no compiler looks for
+deb   debhelper       builds Debian packages
+deb   lintian         looks them over
+long  mmdebstrap      a clean system to install them on
 peers python3-venv    a virtual environment for PyTorch
 peers g++             the compiler behind torch.compile
 peers libtcmalloc-minimal4 the allocator that makes compiled PyTorch fastest

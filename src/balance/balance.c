@@ -23,28 +23,19 @@ cot_status cot_balance_create(const cot_config *spec, cot_balance **out)
     *out = NULL;
     const cot_member *member;
     COT_TRY(cot_family_find("balance rule", cot_balance_at, spec, &member));
-    const cot_balance_ops *ops = (const cot_balance_ops *)member;
     cot_balance *rule = cot_calloc(sizeof *rule);
-    if (rule) rule->state = cot_calloc(ops->state_size);
-    if (!rule || !rule->state) {
-        cot_free(rule);
-        return cot_fail(COT_OUT_OF_MEMORY, "no memory for balance rule '%s'", member->name);
-    }
-    rule->ops = ops;
-    const cot_status status = cot_options_apply(member->options, rule->state, spec);
-    if (status != COT_OK) {
-        cot_balance_destroy(rule);
-        return status;
-    }
-    *out = rule;
-    return COT_OK;
+    if (!rule) return cot_fail(COT_OUT_OF_MEMORY, "no memory for balance rule '%s'", member->name);
+    rule->ops = (const cot_balance_ops *)member;
+    const cot_status status = cot_state_create(member, rule->ops->state_size, spec, &rule->state);
+    if (status == COT_OK) *out = rule;
+    else cot_balance_destroy(rule);
+    return status;
 }
 
 void cot_balance_destroy(cot_balance *rule)
 {
     if (!rule) return;
-    cot_options_release(rule->ops->member.options, rule->state);
-    cot_free(rule->state);
+    cot_state_destroy(&rule->ops->member, rule->state);
     cot_free(rule);
 }
 

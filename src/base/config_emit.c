@@ -8,8 +8,9 @@
 #include <yaml.h>
 
 #include "base/fail.h"
+#include "base/memory.h"
 
-/* A text that grows; memory from malloc because the caller frees it with free(). Sticky on failure. */
+/* A text that grows; plain memory because the caller frees it with free(). Sticky on failure. */
 typedef struct {
     char  *data;
     size_t size, room;
@@ -21,7 +22,7 @@ static void put(text *t, const char *bytes, size_t length)
     if (t->failed) return;
     if (t->room - t->size <= length) {
         const size_t room = 2 * t->room + length + 256;
-        char *data = realloc(t->data, room);
+        char *data = cot_plain_realloc(t->data, room);
         if (!data) {
             t->failed = true;
             return;

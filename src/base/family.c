@@ -1,10 +1,11 @@
-/* Finding a family's member by name, with help for who mistyped it. */
+/* Finding a family's member by name, with help for who mistyped it; making the member's own struct. */
 #include "base/family.h"
 
 #include <string.h>
 
 #include "base/config_tree.h"
 #include "base/fail.h"
+#include "base/memory.h"
 
 static const char *member_name(const void *at, size_t index) { return (*(const cot_family_at *)at)(index)->name; }
 
@@ -46,4 +47,22 @@ cot_status cot_family_find(const char *family, cot_family_at at, const cot_confi
     if (!name) return cot_config_expected(kind, "a name");
     *out = find(at, name);
     return *out ? COT_OK : cot_config_fail_as(COT_NOT_FOUND, kind, "is '%.60s', no known %s%s", name, family, help);
+}
+
+cot_status cot_state_create(const cot_member *member, size_t size, const cot_config *spec, void **out)
+{
+    *out = NULL;
+    void *state = cot_calloc(size ? size : 1);
+    if (!state) return cot_fail(COT_OUT_OF_MEMORY, "no memory for '%s'", member->name);
+    const cot_status status = cot_options_apply(member->options, state, spec);
+    if (status == COT_OK) *out = state;
+    else cot_free(state);  /* its texts are released already */
+    return status;
+}
+
+void cot_state_destroy(const cot_member *member, void *state)
+{
+    if (!state) return;
+    cot_options_release(member->options, state);
+    cot_free(state);
 }

@@ -37,4 +37,11 @@ cot_status cot_family_find(const char *family, cot_family_at at, const cot_confi
 /* The same by name alone (a command line's word). */
 cot_status cot_family_find_name(const char *family, cot_family_at at, const char *name, const cot_member **out);
 
+/* A member's own struct of `size` bytes (0: it has none): zeroed, then its options as `spec` sets them (NULL: the defaults). A
+ * family's create() makes its handle, this, and what the member's setup() adds; on failure there is nothing to give back.
+ *
+ * Errors   COT_OUT_OF_MEMORY; those of cot_options_apply(). */
+cot_status cot_state_create(const cot_member *member, size_t size, const cot_config *spec, void **out);
+void       cot_state_destroy(const cot_member *member, void *state);  /* with the texts of its options; accepts NULL */
+
 #endif

@@ -1,11 +1,17 @@
 #define _GNU_SOURCE
 #include "base/memory.h"
 
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include <coterie/runtime.h>
+
+#include "base/fail.h"
+
+static cot_allocator allocator;  /* no functions: the system's */
 static atomic_int_fast64_t live_blocks;
 static atomic_int_fast64_t fail_countdown;
 
@@ -18,18 +24,42 @@ static bool must_fail(void)
     return n > 0 && atomic_fetch_sub(&fail_countdown, 1) == 1;
 }
 
+cot_status cot_set_allocator(const cot_allocator *wanted)
+{
+    if (wanted && (!wanted->allocate || !wanted->release)) return cot_fail(COT_INVALID, "an allocator lacks a function, expected allocate and release");
+    if (cot_memory_blocks() != 0)
+        return cot_fail(COT_INVALID, "the library holds %" PRId64 " blocks of memory, expected none when its allocator changes", cot_memory_blocks());
+    allocator = wanted ? *wanted : (cot_allocator){.context = NULL};
+    return COT_OK;
+}
+
 enum { HUGE_PAGE = 2 << 20 };
+
+static void *system_allocate(size_t alignment, size_t bytes)
+{
+    void *block = aligned_alloc(alignment, bytes);
+    if (block && alignment == HUGE_PAGE) madvise(block, bytes, MADV_HUGEPAGE);
+    return block;
+}
 
 void *cot_malloc(size_t bytes)
 {
     if (must_fail() || bytes > SIZE_MAX - HUGE_PAGE) return NULL;
     const size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : COT_ALIGNMENT;
-    const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-    void *block = aligned_alloc(alignment, rounded ? rounded : alignment);
-    if (!block) return NULL;
-    if (alignment == HUGE_PAGE) madvise(block, rounded, MADV_HUGEPAGE);
-    atomic_fetch_add(&live_blocks, 1);
+    const size_t rounded = bytes ? (bytes + alignment - 1) / alignment * alignment : alignment;
+    void *block = allocator.allocate ? allocator.allocate(allocator.context, alignment, rounded) : system_allocate(alignment, rounded);
+    if (block) atomic_fetch_add(&live_blocks, 1);
     return block;
+}
+
+void *cot_plain_realloc(void *block, size_t bytes) { return must_fail() ? NULL : realloc(block, bytes); }
+void *cot_plain_malloc(size_t bytes) { return cot_plain_realloc(NULL, bytes ? bytes : 1); }
+
+char *cot_plain_strdup(const char *text)
+{
+    const size_t bytes = strlen(text) + 1;
+    char *copy = cot_plain_malloc(bytes);
+    return copy ? memcpy(copy, text, bytes) : NULL;
 }
 
 void *cot_calloc(size_t bytes)
@@ -52,7 +82,8 @@ void cot_free(void *block)
 {
     if (!block) return;
     atomic_fetch_sub(&live_blocks, 1);
-    free(block);
+    if (allocator.release) allocator.release(allocator.context, block);
+    else free(block);
 }
 
 char *cot_strndup(const char *text, size_t length)

@@ -18,6 +18,11 @@ void  cot_free(void *block);                     /* accepts NULL */
 char *cot_strdup(const char *text);
 char *cot_strndup(const char *text, size_t length);
 
+/* For what a caller frees with free(): malloc(), whatever cot_set_allocator() has set. */
+void *cot_plain_malloc(size_t bytes);
+void *cot_plain_realloc(void *block, size_t bytes);
+char *cot_plain_strdup(const char *text);
+
 /* Multiplies sizes; false on overflow. */
 bool cot_size_mul(size_t a, size_t b, size_t *out);
 

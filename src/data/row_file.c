@@ -69,6 +69,8 @@ static cot_status parse(cot_row_file *file, const cot_stream *stream, size_t len
     const char *excess = cot_json_excess(row, length);
     if (excess) return cot_fail(COT_FORMAT, "%s:%" PRIu64 ": %s", stream->path, file->line, excess);
     file->row = json_loadb(row, length, JSON_ALLOW_NUL, &error);
+    if (!file->row && cot_json_out_of_memory(&error))
+        return cot_fail(COT_OUT_OF_MEMORY, "%s:%" PRIu64 ": no memory to parse the row", stream->path, file->line);
     if (!file->row)
         return cot_fail(COT_FORMAT, "%s:%" PRIu64 ": not a JSON object: %s (column %d)", stream->path, file->line,
                         error.text, error.column);

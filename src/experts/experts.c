@@ -20,31 +20,22 @@ cot_status cot_experts_create(const cot_config *spec, const cot_build *build, co
     *out = NULL;
     const cot_member *member;
     COT_TRY(cot_family_find("expert pool", cot_experts_at, spec, &member));
-    const cot_experts_ops *ops = (const cot_experts_ops *)member;
     cot_experts *experts = cot_calloc(sizeof *experts);
-    if (experts) experts->state = cot_calloc(ops->state_size);
-    if (!experts || !experts->state) {
-        cot_free(experts);
-        return cot_fail(COT_OUT_OF_MEMORY, "no memory for experts '%s'", member->name);
-    }
-    experts->ops = ops;
+    if (!experts) return cot_fail(COT_OUT_OF_MEMORY, "no memory for experts '%s'", member->name);
+    experts->ops = (const cot_experts_ops *)member;
     experts->build = *build;
     experts->build.prefix = NULL;
-    cot_status status = cot_options_apply(member->options, experts->state, spec);
-    if (status == COT_OK) status = ops->setup(experts, build);
-    if (status != COT_OK) {
-        cot_experts_destroy(experts);
-        return status;
-    }
-    *out = experts;
-    return COT_OK;
+    cot_status status = cot_state_create(member, experts->ops->state_size, spec, &experts->state);
+    if (status == COT_OK) status = experts->ops->setup(experts, build);
+    if (status == COT_OK) *out = experts;
+    else cot_experts_destroy(experts);
+    return status;
 }
 
 void cot_experts_destroy(cot_experts *experts)
 {
     if (!experts) return;
     if (experts->ops->teardown) experts->ops->teardown(experts);
-    cot_options_release(experts->ops->member.options, experts->state);
-    cot_free(experts->state);
+    cot_state_destroy(&experts->ops->member, experts->state);
     cot_free(experts);
 }

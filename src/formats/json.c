@@ -15,6 +15,11 @@ void cot_json_error_line(const json_error_t *error, char *line, size_t size)
         if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e) *c = '?';
 }
 
+bool cot_json_out_of_memory(const json_error_t *error)
+{
+    return json_error_code(error) == json_error_out_of_memory || json_error_code(error) == json_error_unknown || error->line < 0;
+}
+
 /* What jansson takes for a map, a list, an entry of a list and one of a map, rounded up; strings take their own length besides. */
 enum { MAP_BYTES = 224, LIST_BYTES = 128, ENTRY_BYTES = 48, PAIR_BYTES = 64, SLACK = 1 << 20, GROWTH = 24, DEEPEST = 2048 };
 
@@ -46,7 +51,7 @@ cot_status cot_json_parse(const char *text, size_t bytes, const char *file, json
     if (*out) return COT_OK;
     char line[JSON_ERROR_TEXT_LENGTH];
     cot_json_error_line(&error, line, sizeof line);
-    if (json_error_code(&error) == json_error_out_of_memory)
+    if (cot_json_out_of_memory(&error))
         return cot_fail(COT_OUT_OF_MEMORY, "'%s': no memory to parse it", file);
     return cot_fail(COT_FORMAT, "'%s', line %d, column %d: not JSON: %s", file, error.line, error.column, line);
 }

@@ -2,6 +2,7 @@
 #ifndef COT_FORMATS_JSON_H
 #define COT_FORMATS_JSON_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <jansson.h>
@@ -21,6 +22,9 @@ cot_status cot_json_parse(const char *text, size_t bytes, const char *file, json
 
 /* The same from a file of at most `limit` bytes. */
 cot_status cot_json_read(const char *path, size_t limit, json_t **out);
+
+/* Was it memory that jansson lacked? It does not always say so: then it says nothing. */
+bool cot_json_out_of_memory(const json_error_t *error);
 
 /* Copies jansson's message into `line`, with '?' for what it quotes of the text beyond plain ASCII. */
 void cot_json_error_line(const json_error_t *error, char *line, size_t size);

@@ -56,6 +56,7 @@ static cot_status next_value(cursor *c, size_t limit, json_t **out)
     json_error_t error;
     const size_t flags = JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES;
     *out = json_loadb(c->text + c->at, bytes, flags, &error);
+    if (!*out && cot_json_out_of_memory(&error)) return cot_fail(COT_OUT_OF_MEMORY, "'%s': no memory to parse its header", c->file);
     if (!*out && bytes < left && (size_t)error.position >= bytes)
         return cot_fail(COT_FORMAT, "'%s': header, byte %zu: a name or entry longer than %zu bytes", c->file, c->at,
                         limit);

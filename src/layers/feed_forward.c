@@ -20,34 +20,25 @@ cot_status cot_feed_forward_create(const cot_config *spec, const cot_build *buil
     *out = NULL;
     const cot_member *member;
     COT_TRY(cot_family_find("feed-forward", cot_feed_forward_at, spec, &member));
-    const cot_feed_forward_ops *ops = (const cot_feed_forward_ops *)member;
     cot_feed_forward *ffn = cot_calloc(sizeof *ffn);
-    if (ffn) ffn->state = cot_calloc(ops->state_size);
-    if (!ffn || !ffn->state) {
-        cot_free(ffn);
-        return cot_fail(COT_OUT_OF_MEMORY, "no memory for feed-forward '%s'", member->name);
-    }
-    ffn->ops = ops;
+    if (!ffn) return cot_fail(COT_OUT_OF_MEMORY, "no memory for feed-forward '%s'", member->name);
+    ffn->ops = (const cot_feed_forward_ops *)member;
     ffn->build = *build;
     ffn->build.prefix = NULL;
     cot_build inner = *build;
     inner.spec = spec;
-    cot_status status = cot_options_apply(member->options, ffn->state, spec);
-    if (status == COT_OK) status = ops->setup(ffn, &inner);
-    if (status != COT_OK) {
-        cot_feed_forward_destroy(ffn);
-        return status;
-    }
-    *out = ffn;
-    return COT_OK;
+    cot_status status = cot_state_create(member, ffn->ops->state_size, spec, &ffn->state);
+    if (status == COT_OK) status = ffn->ops->setup(ffn, &inner);
+    if (status == COT_OK) *out = ffn;
+    else cot_feed_forward_destroy(ffn);
+    return status;
 }
 
 void cot_feed_forward_destroy(cot_feed_forward *ffn)
 {
     if (!ffn) return;
-    if (ffn->ops->teardown) ffn->ops->teardown(ffn);
-    cot_options_release(ffn->ops->member.options, ffn->state);
-    cot_free(ffn->state);
+    if (ffn->state && ffn->ops->teardown) ffn->ops->teardown(ffn);
+    cot_state_destroy(&ffn->ops->member, ffn->state);
     cot_free(ffn);
 }
 

@@ -204,7 +204,7 @@ static void end_step(cot_feed_forward *ffn)
 {
     sparse *s = ffn->state;
     if (s->router->ops->end_step) s->router->ops->end_step(s->router);
-    if (!s->bias) return;
+    if (!s->bias || s->bias->frozen) return;
     const cot_tensor *value = &s->bias->value;
     for (int64_t e = 0; e < s->router->num_experts; e++) s->moved[e] = cot_value_at(value->data, value->dtype, e);
     for (int i = 0; i < s->rule_count; i++)

@@ -20,32 +20,23 @@ cot_status cot_mixer_create(const cot_config *spec, const cot_build *build, cot_
     *out = NULL;
     const cot_member *member;
     COT_TRY(cot_family_find("mixer", cot_mixer_at, spec, &member));
-    const cot_mixer_ops *ops = (const cot_mixer_ops *)member;
     cot_mixer *mixer = cot_calloc(sizeof *mixer);
-    if (mixer) mixer->state = cot_calloc(ops->state_size);
-    if (!mixer || !mixer->state) {
-        cot_free(mixer);
-        return cot_fail(COT_OUT_OF_MEMORY, "no memory for mixer '%s'", member->name);
-    }
-    mixer->ops = ops;
+    if (!mixer) return cot_fail(COT_OUT_OF_MEMORY, "no memory for mixer '%s'", member->name);
+    mixer->ops = (const cot_mixer_ops *)member;
     mixer->build = *build;
     mixer->build.prefix = NULL;
     cot_build inner = *build;
     inner.spec = spec;
-    cot_status status = cot_options_apply(member->options, mixer->state, spec);
-    if (status == COT_OK) status = ops->setup(mixer, &inner);
-    if (status != COT_OK) {
-        cot_mixer_destroy(mixer);
-        return status;
-    }
-    *out = mixer;
-    return COT_OK;
+    cot_status status = cot_state_create(member, mixer->ops->state_size, spec, &mixer->state);
+    if (status == COT_OK) status = mixer->ops->setup(mixer, &inner);
+    if (status == COT_OK) *out = mixer;
+    else cot_mixer_destroy(mixer);
+    return status;
 }
 
 void cot_mixer_destroy(cot_mixer *mixer)
 {
     if (!mixer) return;
-    cot_options_release(mixer->ops->member.options, mixer->state);
-    cot_free(mixer->state);
+    cot_state_destroy(&mixer->ops->member, mixer->state);
     cot_free(mixer);
 }

@@ -23,9 +23,7 @@ static cot_status setup(cot_model *model, const cot_config *section, cot_dtype r
 {
     COT_TRY(cot_config_copy(section, &model->section));
     COT_TRY(cot_params_create(real, &model->params));
-    model->state = cot_calloc(model->ops->state_size);
-    if (!model->state) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a model");
-    COT_TRY(cot_options_apply(model->ops->member.options, model->state, model->section));
+    COT_TRY(cot_state_create(&model->ops->member, model->ops->state_size, model->section, &model->state));
     return model->ops->setup(model);
 }
 
@@ -59,11 +57,8 @@ cot_status cot_model_create(const cot_config *section, int64_t vocab_size, int64
 void cot_model_destroy(cot_model *model)
 {
     if (!model) return;
-    if (model->state) {
-        model->ops->teardown(model);
-        cot_options_release(model->ops->member.options, model->state);
-    }
-    cot_free(model->state);
+    if (model->state) model->ops->teardown(model);
+    cot_state_destroy(&model->ops->member, model->state);
     cot_params_destroy(model->params);
     cot_config_destroy(model->section);
     cot_free(model);

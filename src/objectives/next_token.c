@@ -31,6 +31,5 @@ static cot_tensor *loss(const void *state, cot_tape *tape, cot_model *model, con
 
 const cot_objective_ops cot_objective_next_token = {
     .member = {"next_token", "bengio2003neural", "cross-entropy of the next token, plus balance losses", options},
-    .state_size = 1,
     .loss = loss,
 };

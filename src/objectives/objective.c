@@ -21,25 +21,17 @@ cot_status cot_objective_create(const cot_config *spec, cot_objective **out)
     const cot_member *member = cot_objective_at(0);
     if (spec) COT_TRY(cot_family_find("objective", cot_objective_at, spec, &member));
     cot_objective *objective = cot_calloc(sizeof *objective);
-    if (objective) objective->state = cot_calloc(((const cot_objective_ops *)member)->state_size);
-    if (!objective || !objective->state) {
-        cot_free(objective);
-        return cot_fail(COT_OUT_OF_MEMORY, "no memory for objective '%s'", member->name);
-    }
+    if (!objective) return cot_fail(COT_OUT_OF_MEMORY, "no memory for objective '%s'", member->name);
     objective->ops = (const cot_objective_ops *)member;
-    const cot_status status = cot_options_apply(member->options, objective->state, spec);
-    if (status != COT_OK) {
-        cot_objective_destroy(objective);
-        return status;
-    }
-    *out = objective;
-    return COT_OK;
+    const cot_status status = cot_state_create(member, objective->ops->state_size, spec, &objective->state);
+    if (status == COT_OK) *out = objective;
+    else cot_objective_destroy(objective);
+    return status;
 }
 
 void cot_objective_destroy(cot_objective *objective)
 {
     if (!objective) return;
-    cot_options_release(objective->ops->member.options, objective->state);
-    cot_free(objective->state);
+    cot_state_destroy(&objective->ops->member, objective->state);
     cot_free(objective);
 }

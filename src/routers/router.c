@@ -52,31 +52,23 @@ cot_status cot_router_create(const cot_config *spec, int64_t num_experts, const 
     *out = NULL;
     const cot_member *member;
     COT_TRY(cot_family_find("router", cot_router_at, spec, &member));
-    const cot_router_ops *ops = (const cot_router_ops *)member;
     cot_router *r = cot_calloc(sizeof *r);
-    if (r) r->state = cot_calloc(ops->state_size);
-    if (!r || !r->state) {
-        cot_free(r);
-        return cot_fail(COT_OUT_OF_MEMORY, "no memory for router '%s'", member->name);
-    }
-    r->ops = ops;
+    if (!r) return cot_fail(COT_OUT_OF_MEMORY, "no memory for router '%s'", member->name);
+    r->ops = (const cot_router_ops *)member;
     r->num_experts = num_experts;
     r->build = *build;
     r->build.prefix = NULL;
-    cot_status status = cot_options_apply(member->options, r->state, spec);
-    if (status == COT_OK) status = ops->setup(r, build);
+    cot_status status = cot_state_create(member, r->ops->state_size, spec, &r->state);
+    if (status == COT_OK) status = r->ops->setup(r, build);
     if (status == COT_OK && r->columns == 0) r->columns = num_experts;
     if (status == COT_OK && r->choices == 0) r->choices = (double)r->top_k;
     if (status == COT_OK && r->top_k > num_experts)
         status = cot_config_fail(cot_config_get(spec, "top_k") ? cot_config_get(spec, "top_k") : spec,
                                  "asks router '%s' for %lld experts per token, expected at most num_experts = %lld",
                                  member->name, (long long)r->top_k, (long long)num_experts);
-    if (status != COT_OK) {
-        cot_router_destroy(r);
-        return status;
-    }
-    *out = r;
-    return COT_OK;
+    if (status == COT_OK) *out = r;
+    else cot_router_destroy(r);
+    return status;
 }
 
 cot_status cot_router_experts_of(const cot_config *spec, int64_t columns, int64_t *experts)
@@ -94,9 +86,8 @@ cot_status cot_router_experts_of(const cot_config *spec, int64_t columns, int64_
 void cot_router_destroy(cot_router *r)
 {
     if (!r) return;
-    if (r->ops->teardown) r->ops->teardown(r);
-    cot_options_release(r->ops->member.options, r->state);
-    cot_free(r->state);
+    if (r->state && r->ops->teardown) r->ops->teardown(r);
+    cot_state_destroy(&r->ops->member, r->state);
     cot_free(r);
 }
 

@@ -128,7 +128,7 @@ static cot_status find_by_name(const char *name, const cot_recipe *recipes, size
 {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(recipes[i].name, name) != 0) continue;
-        *path = strdup(recipes[i].path);
+        *path = cot_plain_strdup(recipes[i].path);
         return *path ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory to find recipe '%s'", name);
     }
     char help[512];
@@ -141,7 +141,7 @@ cot_status cot_recipes_find(const char *name, char **path)
     *path = NULL;
     if (!name || !*name) return cot_fail(COT_INVALID, "no recipe named");
     if (is_file(name)) {
-        *path = strdup(name);
+        *path = cot_plain_strdup(name);
         return *path ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory to find recipe '%s'", name);
     }
     cot_recipe *recipes;

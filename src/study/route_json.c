@@ -356,7 +356,7 @@ cot_status cot_route_to_json(const cot_route_result *result, char **out)
     *out = NULL;
     json_t *root = result_json(result);
     const size_t length = root ? json_dumpb(root, NULL, 0, flags) : 0;
-    char *text = length ? malloc(length + 1) : NULL;
+    char *text = length ? cot_plain_malloc(length + 1) : NULL;
     if (text) {
         json_dumpb(root, text, length, flags);
         text[length] = '\0';

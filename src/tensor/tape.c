@@ -114,10 +114,16 @@ static void *or_fail(cot_tape *tape, void *memory, size_t bytes)
     return memory;
 }
 
-void *cot_tape_alloc(cot_tape *tape, size_t bytes) { return or_fail(tape, cot_arena_alloc(tape->arena, bytes), bytes); }
+/* Nothing more once something has failed: so whoever takes several blocks needs to look at the last one only. */
+static void *take(cot_tape *tape, cot_arena *arena, size_t bytes)
+{
+    return cot_tape_failed(tape) ? NULL : or_fail(tape, cot_arena_alloc(arena, bytes), bytes);
+}
+
+void *cot_tape_alloc(cot_tape *tape, size_t bytes) { return take(tape, tape->arena, bytes); }
 
 size_t cot_tape_scratch_mark(cot_tape *tape) { return cot_arena_mark(tape->scratch); }
-void  *cot_tape_scratch(cot_tape *tape, size_t bytes) { return or_fail(tape, cot_arena_alloc(tape->scratch, bytes), bytes); }
+void  *cot_tape_scratch(cot_tape *tape, size_t bytes) { return take(tape, tape->scratch, bytes); }
 void   cot_tape_scratch_release(cot_tape *tape, size_t mark) { cot_arena_rewind(tape->scratch, mark); }
 
 size_t cot_tape_bytes(const cot_tape *tape)

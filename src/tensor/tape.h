@@ -49,11 +49,11 @@ bool       cot_tape_recording(const cot_tape *tape);
 bool       cot_tape_training(const cot_tape *tape);
 cot_rng_key cot_tape_rng(const cot_tape *tape, uint32_t stream);  /* key of a purpose at this step */
 
-/* Memory that lives until the reset (forward) — not zeroed. NULL sets the tape's error. */
+/* Memory that lives until the reset (forward) — not zeroed. NULL sets the tape's error, and a tape with an error gives NULL. */
 void *cot_tape_alloc(cot_tape *tape, size_t bytes);
 /* Scratch memory of an operation; give it back in reverse order of taking, before the operation returns. Survives nothing. */
 size_t cot_tape_scratch_mark(cot_tape *tape);
-void  *cot_tape_scratch(cot_tape *tape, size_t bytes);        /* NULL sets the tape's error */
+void  *cot_tape_scratch(cot_tape *tape, size_t bytes);        /* NULL as above */
 void   cot_tape_scratch_release(cot_tape *tape, size_t mark);
 size_t cot_tape_bytes(const cot_tape *tape);                  /* memory that it holds now: activations, gradients, scratch */
 

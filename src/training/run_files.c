@@ -23,6 +23,7 @@
 
 #include "base/fail.h"
 #include "formats/file.h"
+#include "formats/json.h"
 #include "formats/safetensors.h"
 #include "training/trainer_state.h"
 
@@ -223,18 +224,15 @@ static cot_status write_position(cot_trainer *t, const char *state)
 
 static cot_status read_position(cot_trainer *t)
 {
-    char path[PATH], fingerprint[32], *text = NULL;
-    size_t bytes = 0;
+    char path[PATH], fingerprint[32];
     json_error_t error;
     json_int_t step, epoch, row;
     const char *file, *data;
-    json_t *best;
+    json_t *best, *root;
     path_of(t, "trainer.json", path);
-    COT_TRY(cot_file_read(path, 1 << 20, &text, &bytes));
-    json_t *root = json_loadb(text, bytes, 0, &error);
-    cot_free(text);
+    COT_TRY(cot_json_read(path, 1 << 20, &root));
     cot_status status = COT_OK;
-    if (!root || json_unpack_ex(root, &error, 0, "{s:s, s:I, s:I, s:I, s:s, s:o}", "state", &file, "step", &step, "epoch", &epoch, "row", &row, "data", &data,
+    if (json_unpack_ex(root, &error, 0, "{s:s, s:I, s:I, s:I, s:s, s:o}", "state", &file, "step", &step, "epoch", &epoch, "row", &row, "data", &data,
                                 "best_loss", &best) != 0)
         status = cot_fail(COT_FORMAT, "%s: %s, expected what a checkpoint writes", path, error.text);
     if (status == COT_OK && (strchr(file, '/') || strlen(file) >= sizeof t->state || step < 0 || epoch < 0 || row < 0))

@@ -318,7 +318,10 @@ static cot_status learn(cot_trainer *t, cot_step_report *report)
     step_losses losses;
     COT_TRY(cot_batches_next(t->batches, &batch));
     cot_status status = accumulate(t, &batch, false, &losses);
-    if (status != COT_OK && status != COT_NOT_FINITE) return status;
+    if (status != COT_OK && status != COT_NOT_FINITE) {
+        COT_TRY(cot_batches_seek(t->batches, position));  /* which leaves the message as it is */
+        return status;
+    }
     cot_tape_kind(t->tape, COT_TIME_OPTIMIZER);
     const double norm = status == COT_OK ? gradient_norm(t) : NAN, factor = cot_schedule_factor(t->schedule, t->step + 1, t->plan->steps);
     if (!isfinite(losses.nll) || !isfinite(losses.balance) || !isfinite(norm)) {

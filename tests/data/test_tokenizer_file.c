@@ -130,7 +130,7 @@ static void broken_files_are_refused(void **state)
          "pre_tokenizer.behavior is Kept, expected Isolated"},
         {"pre_tokenizer", "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"ByteLevel\"}, {\"type\": \"Digits\"}]}",
          "a step behind ByteLevel"},
-        {"pre_tokenizer", "{\"type\": \"Metaspace\"}", "pre_tokenizer.replacement is absent or empty"},
+        {"pre_tokenizer", "{\"type\": \"Metaspace\"}", "pre_tokenizer.replacement is absent, expected a character"},
         {"decoder.type", "\"WordPiece\"", "decoder.type is WordPiece, expected ByteLevel"},
         {"decoder", "{\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}", "a Strip that is not supported"},
         {"post_processor", "{\"type\": \"Other\"}", "post_processor.type is Other, expected ByteLevel"},

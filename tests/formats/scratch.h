@@ -50,7 +50,8 @@ static inline int scratch_remove_one(const char *path, const struct stat *info, 
     return remove(path);
 }
 
-/* Removes the folder and all that is in it. */
-static inline void scratch_remove(scratch *s) { nftw(s->folder, scratch_remove_one, 8, FTW_DEPTH | FTW_PHYS); }
+/* Removes a folder and all that is in it. */
+static inline void scratch_remove_folder(const char *path) { nftw(path, scratch_remove_one, 8, FTW_DEPTH | FTW_PHYS); }
+static inline void scratch_remove(scratch *s) { scratch_remove_folder(s->folder); }
 
 #endif

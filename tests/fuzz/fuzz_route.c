@@ -14,7 +14,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                  .capacity = capacities[data[0] / 3 % 3], .gradient = true, .seed = 1, .name = "fuzz.json"};
     cot_route_result *result;
     char *text;
-    if (!fuzz_accepted(cot_route(&spec, (const char *)data + 1, size - 1, &result), "fuzz.json")) return 0;
+    const cot_status status = cot_route(&spec, (const char *)data + 1, size - 1, &result);
+    const bool about_spec = strncmp(cot_last_error(), "router:1: ", 10) == 0;  /* fewer experts than it is to choose */
+    if (!fuzz_accepted(status, about_spec ? "" : "fuzz.json")) return 0;
     FUZZ_CHECK(cot_route_to_json(result, &text) == COT_OK);
     free(text);
     cot_route_result_destroy(result);

@@ -250,6 +250,45 @@ tokens("id beyond the vocabulary", changed(T, "model", "vocab", "the", 400000000
 tokens("negative id", changed(T, "model", "vocab", "the", -1), "id -1")
 tokens("no bytes", changed(T, "model", "vocab", {"a": 0}), "token")
 tokens("list for a vocabulary", changed(T, "model", "vocab", []), "model.vocab")
+tokens("pattern that does not end", changed(T, "pre_tokenizer", {"type": "Split", "pattern": {"Regex": "(a"}}), "byte 2")
+tokens("pattern of a thousand alphabets", changed(T, "pre_tokenizer", {"type": "Split", "pattern": {"Regex": "(?i:[" + "\\x{0}-\\x{fff0}" * 1000 + "])"}}),
+       "too large")
+tokens("pattern nested deep", changed(T, "pre_tokenizer", {"type": "Split", "pattern": {"Regex": "(" * 1000}}), "nested too deep")
+tokens("a hundred thousand pre-tokenizers", many(b'{"type":"Digits"},', 100000, b'{"model":{"type":"BPE","merges":[],"vocab":{"a":0}},"pre_tokenizer":'
+       b'{"type":"Sequence","pretokenizers":[', b'{"type":"Digits"}]}}'), "more than 64 steps", memory=PLAIN + 48 * MB)
+tokens("mark of a kilobyte", changed(T, "pre_tokenizer", {"type": "Metaspace", "replacement": "x" * 1000}), "expected a character")
+tokens("broken map of characters", changed(T, "normalizer", {"type": "Precompiled", "precompiled_charsmap": "/////w=="}), "map of characters")
+case("tokenizer normalizer that doubles text forty times", model(tokenizer__json=changed(T, "normalizer", {"type": "Sequence", "normalizers": [
+     {"type": "Replace", "pattern": {"String": "e"}, "content": "ee"}] * 40})), ENCODE, "normalizer makes more than")
+case("tokenizer pattern that tries everything", model(tokenizer__json=changed(T, "pre_tokenizer", {"type": "Sequence", "pretokenizers": [
+     {"type": "Split", "pattern": {"Regex": "(a|aa)?" * 40 + "b"}}, {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}]})), ["tokenizer", "encode", "model", "a" * 2000], "takes too long")
+
+
+def field(number, content):
+    """A field of a protocol buffer: a number or bytes."""
+    def varint(n):
+        return bytes([n & 127 | 128]) + varint(n >> 7) if n > 127 else bytes([n])
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def pieces(name, content, *says, **more):
+    case(f"sentencepiece {name}", model(tokenizer__json=None, tokenizer__model=content), ENCODE, "model/tokenizer.model", *says, **more)
+
+
+UNKNOWN = field(1, field(1, b"<unk>") + field(3, 2))
+TYPE = field(2, field(3, 2))
+pieces("empty", b"", "no pieces")
+pieces("truncated", (UNKNOWN + TYPE)[:5], "byte")
+pieces("length beyond the file", b"\x0a\xff\xff\xff\xff\x0f", "byte")
+pieces("invalid UTF-8", UNKNOWN + field(1, field(1, b"\xff")) + TYPE, "piece 1")
+pieces("the same piece twice", UNKNOWN + field(1, field(1, b"a")) * 2 + TYPE, "the same")
+pieces("two for the unknown", UNKNOWN + field(1, field(1, b"b") + field(3, 2)) + TYPE, "unknown")
+pieces("unknown kind", UNKNOWN + field(2, field(3, 9)), "model_type is 9")
+pieces("piece of a megabyte", UNKNOWN + field(1, field(1, b"a" * MB)) + TYPE, "at most 512")
+pieces("broken map of characters", UNKNOWN + TYPE + field(3, field(2, b"\xff\xff\xff\xff")), "map of characters")
+pieces("gigabyte of nothing", sparse(UNKNOWN, GIGABYTE), "longer than")
 case("tokenizer larger than the model", model(config__json=changed(CONFIG, "vocab_size", 100), model__safetensors=pack(header(changed(SHAPES,
      "model.embed_tokens.weight", [100, 8])))), GENERATE, "model/tokenizer.json", "259")
 

@@ -28,7 +28,7 @@ fuzz_one() {
         chunk=$(awk "BEGIN { left = $seconds - $had; print left < 60 ? int(left) + 1 : 60 }")
         { time "$build/tests/$target" -max_total_time="$chunk" -timeout=60 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=65536 -dict="$words" \
             -artifact_prefix="$at/" -print_final_stats=1 "$at/inputs" "tests/fuzz/corpus/$kind" >"$at/log" 2>&1; } 2>"$at/time" || {
-            tail -40 "$at/log" >&2
+            grep -vE '^#[0-9]|^NOTE|^ +Combine' "$at/log" | tail -30 >&2
             echo "$target: a finding after $had s; the input lies in $at" >&2
             return 1
         }

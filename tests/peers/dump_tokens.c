@@ -1,7 +1,8 @@
-/* Encodes and decodes documents for the comparisons with other libraries (check_tokenizers.py, bench/peers/tokenizers.py).
+/* Encodes and decodes documents for the comparisons with other libraries (check_tokenizers.py, bench/peers/compare_tokenizers.py).
  *
  *     dump_tokens encode TOKENIZER DOCUMENTS OUT special|plain     ids, then the decoded text, of every document
  *     dump_tokens time TOKENIZER DOCUMENTS ROUNDS                  seconds of each round of encoding all documents
+ *     dump_tokens save TOKENIZER FOLDER                            writes it as the library does
  *     dump_tokens train DOCUMENTS VOCAB_SIZE FOLDER                trains, saves, prints the seconds
  *
  * DOCUMENTS is a file of u64 lengths, each with so many bytes behind it; OUT holds a u64 count with i32 ids and a u64
@@ -59,6 +60,12 @@ static documents read_documents(const char *path)
     return d;
 }
 
+static void free_documents(documents *d)
+{
+    free(d->all);
+    free(d->bytes);
+}
+
 static int encode(const cot_tokenizer *t, const documents *d, const char *out, bool special)
 {
     FILE *file = fopen(out, "wb");
@@ -80,7 +87,7 @@ static int encode(const cot_tokenizer *t, const documents *d, const char *out, b
     return fclose(file);
 }
 
-static void time_rounds(const cot_tokenizer *t, const documents *d, int rounds)
+static int time_rounds(const cot_tokenizer *t, const documents *d, int rounds)
 {
     for (int round = 0; round < rounds; round++) {
         uint64_t tokens = 0;
@@ -100,6 +107,7 @@ static void time_rounds(const cot_tokenizer *t, const documents *d, int rounds)
         }
         printf("%.6f %llu\n", now() - start, (unsigned long long)tokens);
     }
+    return 0;
 }
 
 static cot_status next_document(void *context, const char **text, size_t *length)
@@ -123,22 +131,31 @@ static void train(documents *d, const char *vocab_size, const char *folder)
     cot_tokenizer_destroy(t);
 }
 
+static int work(int argc, char **argv)
+{
+    cot_tokenizer *t;
+    int code = 2;
+    if (strcmp(argv[1], "train") == 0) {
+        documents d = read_documents(argv[2]);
+        train(&d, argv[3], argv[4]);
+        free_documents(&d);
+        return 0;
+    }
+    check(cot_tokenizer_load(argv[2], &t));
+    if (strcmp(argv[1], "save") == 0) {
+        check(cot_tokenizer_save(t, argv[3], 0));
+        code = 0;
+    } else if (argc > 4) {
+        documents d = read_documents(argv[3]);
+        if (strcmp(argv[1], "time") == 0) code = time_rounds(t, &d, (int)strtol(argv[4], NULL, 10));
+        else if (argc > 5) code = encode(t, &d, argv[4], strcmp(argv[5], "special") == 0);
+        free_documents(&d);
+    }
+    cot_tokenizer_destroy(t);
+    return code;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc < 5) return 2;
-    const bool trains = strcmp(argv[1], "train") == 0;
-    documents d = read_documents(argv[trains ? 2 : 3]);
-    int code = 0;
-    if (trains) {
-        train(&d, argv[3], argv[4]);
-    } else {
-        cot_tokenizer *t;
-        check(cot_tokenizer_load(argv[2], &t));
-        if (strcmp(argv[1], "time") == 0) time_rounds(t, &d, (int)strtol(argv[4], NULL, 10));
-        else code = argc > 5 ? encode(t, &d, argv[4], strcmp(argv[5], "special") == 0) : 2;
-        cot_tokenizer_destroy(t);
-    }
-    free(d.all);
-    free(d.bytes);
-    return code;
+    return argc < (argc > 1 && strcmp(argv[1], "train") == 0 ? 5 : 4) ? 2 : work(argc, argv);
 }

@@ -1,7 +1,8 @@
 """Text for the comparisons of tokenizers: the demo's texts and this project's code, and at least as much random text:
 every script, emoji and their sequences, combining marks, white space of all kinds, special tokens.
 
-The same seed gives the same text. Code points that Python's Unicode tables do not know (3.11: beyond 14.0) are left out.
+The same seed gives the same text. Characters are those that Unicode 15.0 assigns: libraries differ in what they know
+about newer ones.
 """
 import gzip
 import pathlib
@@ -21,11 +22,27 @@ WORDS = ["It's", "WE'LL", "don't", "they've", "I'm", "he'd", "you're", "'s", "'S
          "\ufeff", "\ufffd", "Ⓐ", "𝒳", "ǆ", "ﷺ", "\u0300\u0301", "か\u3099", "ｶﾞ", "﹏"]
 
 
+# What 15.0 added, for Pythons that do not know it (3.11 has 14.0).
+NEW_IN_15 = [(0xcf3, 0xcf3), (0xece, 0xece), (0x10efd, 0x10eff), (0x1123f, 0x11241), (0x11b00, 0x11b09), (0x11f00, 0x11f10),
+             (0x11f12, 0x11f3a), (0x11f3e, 0x11f59), (0x13439, 0x13455), (0x1b132, 0x1b132), (0x1b155, 0x1b155),
+             (0x1d2c0, 0x1d2d3), (0x1df25, 0x1df2a), (0x1e030, 0x1e06d), (0x1e08f, 0x1e08f), (0x1e4d0, 0x1e4f9),
+             (0x1f6dc, 0x1f6dc), (0x1f774, 0x1f776), (0x1f77b, 0x1f77f), (0x1f7d9, 0x1f7d9), (0x1fa75, 0x1fa77),
+             (0x1fa87, 0x1fa88), (0x1faad, 0x1faaf), (0x1fabb, 0x1fabd), (0x1fabf, 0x1fabf), (0x1face, 0x1facf),
+             (0x1fada, 0x1fadb), (0x1fae8, 0x1fae8), (0x1faf7, 0x1faf8), (0x31350, 0x323af)]
+ADDED = {code for first, last in NEW_IN_15 for code in range(first, last + 1)}
+LATER = range(0x2ebf0, 0x2ee5e)  # 15.1, for Pythons that know it
+
+
+def assigned(code):
+    """Is it a character of Unicode 15.0, and no surrogate or private one?"""
+    return code in ADDED or (unicodedata.category(chr(code)) not in ("Cs", "Cn", "Co") and code not in LATER)
+
+
 def by_block():
     """Assigned characters in runs of neighbours, so that random words look like words of one script."""
     blocks = {}
-    for code in range(0x20, 0x30000):
-        if unicodedata.category(chr(code)) not in ("Cs", "Cn", "Co"):
+    for code in range(0x20, 0x32400):
+        if assigned(code):
             blocks.setdefault(code >> 7, []).append(chr(code))
     return list(blocks.values())
 
@@ -49,8 +66,7 @@ def random_document(rng, blocks, prose):
         elif kind < 0.99:
             part = rng.choice(["", " "]) + rng.choice(SPECIAL) + rng.choice(["", " ", "  "])
         else:
-            part = "".join(chr(c) for c in (rng.randrange(0x20, 0x30000) for _ in range(9))
-                           if unicodedata.category(chr(c)) not in ("Cs", "Cn"))
+            part = "".join(chr(c) for c in (rng.randrange(0x20, 0x32400) for _ in range(9)) if assigned(c))
         parts.append(part)
         size += len(part.encode())
     return "".join(parts)

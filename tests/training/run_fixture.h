@@ -118,9 +118,7 @@ static inline int make_folder(void **state)
 
 static inline int remove_folder(void **state)
 {
-    scratch s;
-    snprintf(s.folder, sizeof s.folder, "%s", (const char *)*state);
-    scratch_remove(&s);
+    scratch_remove_folder(*state);
     return 0;
 }
 

@@ -112,27 +112,22 @@ static cot_status encode_word(cot_tokenizer_encoder *e, const char *bytes, size_
     return COT_OK;
 }
 
-/* The unknown token at `at`, before which another one stands in the same piece, is one with it. */
-static void fuse_unknown(cot_tokenizer_encoder *e, size_t at)
-{
-    if (at >= e->count || e->ids[at] != e->tokenizer->unknown || e->ids[at - 1] != e->tokenizer->unknown) return;
-    memmove(e->ids + at, e->ids + at + 1, (e->count - at - 1) * sizeof *e->ids);
-    e->count--;
-}
-
-/* A piece of BPE over characters may be a whole text: it is cut where no merge joins two neighbours. */
+/* A piece of BPE over characters may be a whole text: it is cut where no merge joins two neighbours. An unknown character
+ * is always cut out; the unknown token of several in a row may be one. */
 static cot_status encode_joined(cot_tokenizer_encoder *e, const char *text, size_t length)
 {
     const cot_tokenizer *t = e->tokenizer;
     const char *const    end = text + length;
-    const size_t         first = e->count;
     cot_character        before = cot_character_at(text, end), c;
+    bool                 after_unknown = false;
     for (const char *start = text, *at = text + before.size; start < end; before = c, at += c.size) {
         c = at < end ? cot_character_at(at, end) : (cot_character){-1, 1};
         if (at < end && cot_may_join(t, before.code, c.code)) continue;
-        const size_t count = e->count;
-        COT_TRY(encode_word(e, start, (size_t)(at - start)));
-        if (t->fuse_unknown && count > first) fuse_unknown(e, count);
+        const size_t size = (size_t)(at - start), count = e->count;
+        COT_TRY(encode_word(e, start, size));
+        const bool unknown = e->count == count + 1 && e->ids[count] == t->unknown && size == before.size;
+        if (unknown && after_unknown && t->fuse_unknown) e->count--;
+        after_unknown = unknown;
         start = at;
     }
     return COT_OK;
@@ -211,7 +206,7 @@ cot_status cot_tokenizer_encode(const cot_tokenizer *tokenizer, const char *text
     COT_TRY(encoder_create(tokenizer, length / 8, &e));
     cot_status status = cot_tokenizer_encoder_run(e, text, length, allow_special, &found, count);
     if (status == COT_OK) {
-        *ids = malloc((*count ? *count : 1) * sizeof **ids);
+        *ids = cot_plain_malloc((*count ? *count : 1) * sizeof **ids);
         if (!*ids) status = cot_fail(COT_OUT_OF_MEMORY, "%zu token ids", *count);
         else if (*count) memcpy(*ids, found, *count * sizeof **ids);
     }

@@ -23,6 +23,7 @@ static inline void *cot_grown(void *array, size_t *capacity, size_t need, size_t
 typedef struct {
     char  *bytes;
     size_t length, capacity;
+    size_t limit;  /* of length, for those who heed one */
 } cot_buffer;  /* all zero is an empty one; bytes are freed with cot_free() */
 
 static inline bool cot_buffer_reserve(cot_buffer *buffer, size_t more)

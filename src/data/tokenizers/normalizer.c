@@ -9,8 +9,13 @@ static const char escaped_space[] = "\xe2\x96\x81";  /* U+2581, what SentencePie
 
 static cot_status no_memory(void) { return cot_fail(COT_OUT_OF_MEMORY, "a text to be normalized"); }
 
+/* What a step makes of a text stays within reason: one that replaces a letter by a book is no normalizer. */
+enum { GROWTH_MAX = 64, GROWTH_SLACK = 1 << 16 };
+
 static cot_status add(cot_buffer *out, const char *bytes, size_t length)
 {
+    if (out->length > out->limit || length > out->limit - out->length)
+        return cot_fail(COT_INVALID, "the tokenizer's normalizer makes more than %zu bytes of a text", out->limit);
     return cot_buffer_add(out, bytes, length) ? COT_OK : no_memory();
 }
 
@@ -283,9 +288,11 @@ static cot_status run_step(const cot_normalizer_step *step, cot_normalizer_room 
 cot_status cot_normalize(const cot_normalizer *normalizer, cot_normalizer_room *room, const char *text, size_t length,
                          bool goes_on, const char **out, size_t *out_length)
 {
+    const size_t limit = length < SIZE_MAX / 2 / GROWTH_MAX ? GROWTH_MAX * length + GROWTH_SLACK : SIZE_MAX;
     for (size_t i = 0; i < normalizer->count; i++) {
         cot_buffer *buffer = &room->buffers[i % 2];
         buffer->length = 0;
+        buffer->limit = limit;
         if (!cot_buffer_reserve(buffer, length + 1)) return no_memory();
         COT_TRY(run_step(&normalizer->steps[i], room, text, length, goes_on, buffer));
         text = buffer->bytes;

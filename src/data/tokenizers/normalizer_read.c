@@ -6,6 +6,8 @@
 #include "data/tokenizers/normalizer.h"
 #include "data/tokenizers/section.h"
 
+enum { STEPS_MAX = 64 };  /* published ones have five */
+
 static cot_status no_memory(const char *name) { return cot_fail(COT_OUT_OF_MEMORY, "%s: its normalizer", name); }
 
 void cot_normalizer_step_release(cot_normalizer_step *step)
@@ -26,6 +28,7 @@ void cot_normalizer_release(cot_normalizer *normalizer)
 
 cot_status cot_normalizer_add(cot_normalizer *normalizer, const cot_normalizer_step *step)
 {
+    if (normalizer->count == STEPS_MAX) return cot_fail(COT_FORMAT, "a normalizer has more than %d steps", STEPS_MAX);
     cot_normalizer_step *steps = cot_grown(normalizer->steps, &normalizer->capacity, normalizer->count + 1,
                                            sizeof *steps);
     if (!steps) return no_memory("a tokenizer");

@@ -7,7 +7,7 @@
 #include "data/tokenizers/characters.h"
 #include "data/tokenizers/growing.h"
 
-enum { DEPTH_MAX = 32, NODES_MAX = 4096, REPEAT_MAX = 100000 };
+enum { DEPTH_MAX = 32, NODES_MAX = 4096, RANGES_MAX = 1 << 16, REPEAT_MAX = 100000 };
 
 typedef struct {
     cot_pattern *pattern;
@@ -64,6 +64,7 @@ static cot_status add_range(compiler *c, cot_charset *set, int32_t first, int32_
     cot_pattern *p = c->pattern;
     for (int32_t code = first; code <= last && code < 0x80; code++) set_ascii(set, code);
     if (last < 0x80) return COT_OK;
+    if (p->range_count >= RANGES_MAX) return refuse(c, "it is too large");
     cot_code_range *ranges = cot_grown(p->ranges, &p->range_capacity, p->range_count + 1, sizeof *ranges);
     if (!ranges) return no_memory(c);
     p->ranges = ranges;
@@ -122,7 +123,7 @@ static cot_status add_property(compiler *c, cot_charset *set, bool negated)
 
 static cot_status add_word(compiler *c, cot_charset *set, bool negated)
 {
-    if (negated) return refuse(c, "\\W is not supported, expected [^\\w]");
+    if (negated) return refuse(c, "\\W is not supported in a class");
     add_classes(set, COT_CLASSES_WORD);
     for (size_t i = 0; i < sizeof cot_letter_symbols / sizeof *cot_letter_symbols; i++)
         COT_TRY(add_range(c, set, cot_letter_symbols[i].first, cot_letter_symbols[i].last));
@@ -234,6 +235,10 @@ static cot_status read_set(compiler *c, cot_charset *set)
     if (memchr("*+?{)", *c->at, 5)) return refuse(c, "nothing that could be repeated");
     const bool escaped = take(c, "\\");
     if (c->at == c->end) return refuse(c, "expected a character");
+    if (escaped && take(c, "W")) {
+        set->negated = true;
+        return add_word(c, set, false);
+    }
     if (escaped) COT_TRY(add_escaped_set(c, set, &is_set));
     if (is_set) return COT_OK;
     COT_TRY(read_code(c, escaped, &code));

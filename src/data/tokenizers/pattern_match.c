@@ -41,6 +41,7 @@ static ptrdiff_t match_greedy(search *s, const cot_pattern_node *node, const cha
     const char        *start = at;
     uint32_t           count = 0;
     for (size_t size; count < node->max && at < s->end && (size = step_in_set(s, set, at)); count++) at += size;
+    s->steps -= count < s->steps ? count : s->steps;  /* long runs cost what they take */
     if (count < node->min) return NOWHERE;
     if (node->next == COT_PATTERN_FOUND) return at - s->text;
     for (;;) {
@@ -87,10 +88,10 @@ static ptrdiff_t match(search *s, uint32_t number, const char *at)
             if (match(s, node->other, at) != NOWHERE) return NOWHERE;
             break;
         case COT_PATTERN_START:
-            if (at != s->text) return NOWHERE;
+            if (at != s->text && (at == s->end || at[-1] != '\n')) return NOWHERE;
             break;
         case COT_PATTERN_END:
-            if (at != s->end && !(at + 1 == s->end && *at == '\n')) return NOWHERE;
+            if (at != s->end && *at != '\n') return NOWHERE;
             break;
         case COT_PATTERN_PASS: break;
         }

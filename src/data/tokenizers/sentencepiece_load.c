@@ -14,6 +14,7 @@
 
 enum { PIECE_NORMAL = 1, PIECE_UNKNOWN, PIECE_CONTROL, PIECE_USER_DEFINED, PIECE_UNUSED, PIECE_BYTE };
 enum { TYPE_UNIGRAM = 1, TYPE_BPE = 2 };
+enum { PIECE_BYTES_MAX = 512 };  /* of what is looked for in texts; its halves are tried at every character */
 
 static const char space_sign[] = "\xe2\x96\x81";
 
@@ -48,6 +49,8 @@ static cot_status add_piece(loader *l, span text, float score, uint64_t type)
     if (!isfinite(score) || type < PIECE_NORMAL || type > PIECE_BYTE)
         return cot_fail(COT_FORMAT, "%s: piece %zu has type %llu and score %g, expected a type of 1 to 6", l->name, at,
                         (unsigned long long)type, (double)score);
+    if (type == PIECE_NORMAL && text.length > PIECE_BYTES_MAX)
+        return cot_fail(COT_FORMAT, "%s: piece %zu has %zu bytes, expected at most %d", l->name, at, text.length, PIECE_BYTES_MAX);
     if (at >= COT_VOCAB_SIZE_MAX)
         return cot_fail(COT_FORMAT, "%s: more than %d pieces", l->name, COT_VOCAB_SIZE_MAX);
     COT_TRY(cot_byte_table_add(&t->keys, text.bytes, text.length, &id));

@@ -1,10 +1,15 @@
 /* The `pre_tokenizer` section of a tokenizer.json. */
+#include <string.h>
+
 #include "base/fail.h"
+#include "data/tokenizers/characters.h"
 #include "data/tokenizers/section.h"
 #include "data/tokenizers/splitter.h"
 
 static const char section_name[] = "pre_tokenizer";
 static const char gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+enum { STEPS_MAX = 64 };  /* published ones have four; each is a level of recursion */
 
 typedef struct {
     cot_splitter *splitter;
@@ -30,6 +35,8 @@ void cot_splitter_release(cot_splitter *splitter)
 static cot_status add_step(const reader *r, cot_split_step step, cot_status status)
 {
     cot_splitter *s = r->splitter;
+    if (status == COT_OK && s->count == STEPS_MAX)
+        status = cot_fail(COT_FORMAT, "%s: %s has more than %d steps", r->name, section_name, STEPS_MAX);
     if (status == COT_OK) {
         cot_split_step *steps = cot_grown(s->steps, &s->capacity, s->count + 1, sizeof *steps);
         if (steps) {
@@ -112,9 +119,9 @@ static cot_status read_metaspace(const reader *r, const json_t *section)
             return cot_fail(COT_FORMAT, "%s: %s.prepend_scheme is %.60s, expected always, first or never", r->name,
                             section_name, value);
     }
-    if (!mark || !*mark)
-        return cot_fail(COT_FORMAT, "%s: %s.replacement is absent or empty, expected a character", r->name,
-                        section_name);
+    if (!mark || !*mark || cot_character_at(mark, mark + strlen(mark)).size != strlen(mark))
+        return cot_fail(COT_FORMAT, "%s: %s.replacement is %.60s, expected a character", r->name, section_name,
+                        mark ? mark : "absent");
     step.mark = cot_strdup(mark);
     return add_step(r, step, step.mark ? COT_OK : no_memory(r));
 }

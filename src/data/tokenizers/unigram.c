@@ -2,6 +2,8 @@
  * text has there, or with one unknown character where no token of one character fits. [kudo2018subword] */
 #include "data/tokenizers/unigram.h"
 
+#include <math.h>
+
 #include "base/fail.h"
 #include "data/tokenizers/characters.h"
 #include "data/tokenizers/growing.h"
@@ -9,31 +11,45 @@
 
 enum { UNKNOWN = -1 };
 
-/* Offers a way to the place behind `length` bytes; the first of equally good ones stays. SentencePiece keeps sums in
- * single precision but compares with what it has just added in double, but for unknown characters. */
+/* Offers a way to the place behind `length` bytes; the first of equally good ones stays. */
 static inline void offer(const cot_tokenizer *t, cot_path *from, int32_t id, double score, int32_t length)
 {
-    cot_path    *to = from + length;
-    double       sum = score + from->score;
-    if (t->sentencepiece && id == UNKNOWN) sum = (double)(float)sum;
+    cot_path *to = from + length;
+    double    sum = score + from->score;
+    if (t->sentencepiece) sum = (double)(float)sum;  /* it adds in single precision */
     if (to->length && sum <= to->score) return;
-    *to = (cot_path){t->sentencepiece ? (double)(float)sum : sum, id, length};
+    *to = (cot_path){sum, id, length};
 }
+
+/* SentencePiece lets the sums start over now and then, lest they lose precision: what is best so far becomes 0. */
+static void start_over(cot_path *paths, size_t start, size_t furthest)
+{
+    const double so_far = paths[start].score;
+    for (size_t i = start; i <= furthest; i++)
+        if (i == start || paths[i].length) paths[i].score = (double)(float)(paths[i].score - so_far);
+}
+
+enum { LARGEST_SUM = 100000 };
 
 static void find_paths(const cot_tokenizer *t, const char *text, size_t length, cot_path *paths)
 {
     const char *const end = text + length;
+    size_t            furthest = 0;
     for (size_t start = 0, size; start < length; start += size) {
         uint32_t node = COT_TRIE_ROOT;
         bool     known = false;  /* is there a token of just the first character? */
         size = cot_character_at(text + start, end).size;
+        if (t->sentencepiece && fabs(paths[start].score) > LARGEST_SUM) start_over(paths, start, furthest);
         for (size_t at = start; at < length && (node = cot_trie_child(&t->trie, node, text[at])); at++) {
             const int32_t id = t->trie.values[node];
             if (id < 0) continue;
             offer(t, &paths[start], id, t->scores[id], (int32_t)(at + 1 - start));
             known |= at + 1 - start == size;
+            if (at + 1 > furthest) furthest = at + 1;
         }
-        if (!known) offer(t, &paths[start], UNKNOWN, t->unknown_score, (int32_t)size);
+        if (known) continue;
+        offer(t, &paths[start], UNKNOWN, t->unknown_score, (int32_t)size);
+        if (start + size > furthest) furthest = start + size;
     }
 }
 

@@ -138,7 +138,7 @@ cot_status cot_tokenizer_decode(const cot_tokenizer *t, const int32_t *ids, size
             return cot_fail(COT_INVALID, "token id %d at place %zu, expected 0 to %u", ids[i], i, t->keys.count - 1);
         total += size;
     }
-    char *out = malloc(total + 1);
+    char *out = cot_plain_malloc(total + 1);
     if (!out) return cot_fail(COT_OUT_OF_MEMORY, "the text of %zu tokens", count);
     *length = 0;
     for (size_t i = 0; i < count; i++) {

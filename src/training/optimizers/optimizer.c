@@ -51,16 +51,14 @@ cot_status cot_optimizer_check(const cot_config *spec, const cot_params *params)
 {
     const cot_member *member;
     COT_TRY(cot_family_find("optimizer", cot_optimizer_at, spec, &member));
-    void *state = cot_calloc(((const cot_optimizer_ops *)member)->state_size);
-    if (!state) return cot_fail(COT_OUT_OF_MEMORY, "no memory for an optimizer");
-    cot_status status = cot_options_apply(member->options, state, spec);
-    if (status == COT_OK) status = check_groups(((const cot_optimizer_common *)state)->groups, params);
+    void *state;
+    COT_TRY(cot_state_create(member, ((const cot_optimizer_ops *)member)->state_size, spec, &state));
+    cot_status status = check_groups(((const cot_optimizer_common *)state)->groups, params);
     for (size_t i = 0; status == COT_OK && i < cot_params_count(params); i++)
         if (cot_params_at(params, i)->spec.update == COT_UPDATE_TOUCHED_ROWS && !((const cot_optimizer_ops *)member)->update_rows)
             status = cot_config_fail(spec, "has optimizer '%s', which cannot update '%s' by touched row: expected adamw or muon", member->name,
                                      cot_params_at(params, i)->name);
-    cot_options_release(member->options, state);
-    cot_free(state);
+    cot_state_destroy(member, state);
     return status;
 }
 
@@ -132,9 +130,7 @@ static cot_status allocate_slots(cot_optimizer *o)
 
 static cot_status setup(cot_optimizer *o, const cot_config *spec, cot_params *params)
 {
-    o->state = cot_calloc(o->ops->state_size);
-    if (!o->state) return cot_fail(COT_OUT_OF_MEMORY, "no memory for an optimizer");
-    COT_TRY(cot_options_apply(o->ops->member.options, o->state, spec));
+    COT_TRY(cot_state_create(&o->ops->member, o->ops->state_size, spec, &o->state));
     COT_TRY(cot_tape_create(cot_params_dtype(params) == COT_F64 ? COT_MODE_F64 : COT_MODE_F32, &o->tape));
     COT_TRY(take_params(o, params));
     return allocate_slots(o);
@@ -160,9 +156,8 @@ cot_status cot_optimizer_create(const cot_config *spec, cot_params *params, cot_
 void cot_optimizer_destroy(cot_optimizer *o)
 {
     if (!o) return;
-    if (o->state) cot_options_release(o->ops->member.options, o->state);
+    cot_state_destroy(&o->ops->member, o->state);
     cot_tape_destroy(o->tape);
-    cot_free(o->state);
     cot_free(o->slots);
     cot_free(o->memory);
     cot_free(o);

@@ -21,26 +21,18 @@ cot_status cot_schedule_create(const cot_config *spec, cot_schedule **out)
     const cot_member *member = cot_schedule_at(0);  /* no spec: constant */
     if (spec) COT_TRY(cot_family_find("schedule", cot_schedule_at, spec, &member));
     cot_schedule *schedule = cot_calloc(sizeof *schedule);
-    if (schedule) schedule->state = cot_calloc(((const cot_schedule_ops *)member)->state_size);
-    if (!schedule || !schedule->state) {
-        cot_free(schedule);
-        return cot_fail(COT_OUT_OF_MEMORY, "no memory for schedule '%s'", member->name);
-    }
+    if (!schedule) return cot_fail(COT_OUT_OF_MEMORY, "no memory for schedule '%s'", member->name);
     schedule->ops = (const cot_schedule_ops *)member;
-    const cot_status status = cot_options_apply(member->options, schedule->state, spec);
-    if (status != COT_OK) {
-        cot_schedule_destroy(schedule);
-        return status;
-    }
-    *out = schedule;
-    return COT_OK;
+    const cot_status status = cot_state_create(member, schedule->ops->state_size, spec, &schedule->state);
+    if (status == COT_OK) *out = schedule;
+    else cot_schedule_destroy(schedule);
+    return status;
 }
 
 void cot_schedule_destroy(cot_schedule *schedule)
 {
     if (!schedule) return;
-    cot_options_release(schedule->ops->member.options, schedule->state);
-    cot_free(schedule->state);
+    cot_state_destroy(&schedule->ops->member, schedule->state);
     cot_free(schedule);
 }
 

@@ -1,0 +1,12 @@
+/* A SentencePiece model. */
+#include "tokenizer_check.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    cot_tokenizer *tokenizer;
+    if (!fuzz_accepted(cot_sentencepiece_parse((const char *)data, size, "fuzz.model", &tokenizer), "fuzz.model")) return 0;
+    check_round_trip(tokenizer, true);
+    check_round_trip(tokenizer, false);
+    cot_tokenizer_destroy(tokenizer);
+    return 0;
+}

@@ -39,9 +39,14 @@ void cot_balance_destroy(cot_balance *rule)
     cot_free(rule);
 }
 
+bool cot_balance_fits(const cot_balance *rule, const cot_routing *routing)
+{
+    return (!rule->ops->reads_shares || cot_routing_shares(routing)) && (!rule->ops->reads_logits || routing->clean_logits);
+}
+
 cot_tensor *cot_balance_loss(const cot_balance *rule, cot_tape *tape, const cot_routing *routing)
 {
-    if (routing->probs || cot_tape_failed(tape)) return rule->ops->loss(rule, tape, routing);
+    if (cot_balance_fits(rule, routing) || cot_tape_failed(tape)) return rule->ops->loss(rule, tape, routing);
     cot_tape_fail(tape, cot_fail(COT_INVALID, "balance rule '%s' reads a score for every expert, and this router forms none",
                                  rule->ops->member.name));
     return cot_tape_tensor(tape, cot_tape_real(tape), 1, (const int64_t[]){1}, false);

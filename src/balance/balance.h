@@ -12,6 +12,7 @@ typedef struct cot_balance cot_balance;
 typedef struct cot_balance_ops {
     cot_member member;      /* its options include COT_BALANCE_OPTIONS(default), if it has a loss */
     size_t     state_size;  /* of the member's own struct, which starts with a cot_balance_common */
+    bool       reads_shares, reads_logits;  /* what the loss needs of the router */
     /* (optional) A real scalar on the tape, already times coef. The routing is as the router left it: capacity does not
      * matter. */
     cot_tensor *(*loss)(const cot_balance *rule, cot_tape *tape, const cot_routing *routing);
@@ -38,7 +39,10 @@ const cot_member *cot_balance_at(size_t index);
 cot_status cot_balance_create(const cot_config *spec, cot_balance **out);
 void       cot_balance_destroy(cot_balance *rule);  /* accepts NULL */
 
-/* Fails the tape with COT_INVALID for a routing whose router forms no score for every expert. */
+/* Does the router form what the rule reads? */
+bool cot_balance_fits(const cot_balance *rule, const cot_routing *routing);
+
+/* Fails the tape with COT_INVALID where it does not. */
 cot_tensor *cot_balance_loss(const cot_balance *rule, cot_tape *tape, const cot_routing *routing);
 
 static inline double cot_balance_coef(const cot_balance *rule)

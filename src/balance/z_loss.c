@@ -16,5 +16,6 @@ static cot_tensor *loss(const cot_balance *rule, cot_tape *tape, const cot_routi
 const cot_balance_ops cot_balance_z_loss = {
     .member = {"z_loss", "zoph2022stmoe", "keeps router logits small", options},
     .state_size = sizeof(cot_balance_common),
+    .reads_logits = true,
     .loss = loss,
 };

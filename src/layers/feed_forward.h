@@ -6,6 +6,7 @@
 #include "base/family.h"
 #include "formats/dialects/dialect.h"
 #include "tensor/build.h"
+#include "routers/vocabulary.h"
 #include "routing/routing.h"
 #include "tensor/tape.h"
 
@@ -46,6 +47,9 @@ typedef struct cot_feed_forward_ops {
     int64_t    (*num_experts)(const cot_feed_forward *ffn);  /* (optional) of a sparse member */
     void       (*describe)(const cot_feed_forward *ffn, cot_model_card *card);  /* as a mixer's */
     void       (*text)(const cot_feed_forward *ffn, char *text, size_t size);  /* in words, e.g. "16 experts of 512, 2 per token (top_k router)" */
+    /* (optional) Before the first step of a run: whether buffers are made from the training text, and making them. */
+    bool       (*needs_vocabulary)(const cot_feed_forward *ffn);
+    cot_status (*prepare)(cot_feed_forward *ffn, const cot_vocabulary *vocabulary);
     /* (optional) Around a training step: forgets what passes tallied; moves buffers by what they tallied since. */
     void       (*begin_step)(cot_feed_forward *ffn);
     void       (*end_step)(cot_feed_forward *ffn);

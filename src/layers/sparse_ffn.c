@@ -200,6 +200,17 @@ static void begin_step(cot_feed_forward *ffn)
     if (s->router->ops->begin_step) s->router->ops->begin_step(s->router);
 }
 
+static bool needs_vocabulary(const cot_feed_forward *ffn)
+{
+    return ((const sparse *)ffn->state)->router->ops->prepare != NULL;
+}
+
+static cot_status prepare(cot_feed_forward *ffn, const cot_vocabulary *vocabulary)
+{
+    cot_router *router = ((sparse *)ffn->state)->router;
+    return router->ops->prepare(router, vocabulary);
+}
+
 static void end_step(cot_feed_forward *ffn)
 {
     sparse *s = ffn->state;
@@ -306,6 +317,8 @@ const cot_feed_forward_ops cot_feed_forward_sparse = {
     .num_experts = num_experts,
     .describe = describe,
     .text = text,
+    .needs_vocabulary = needs_vocabulary,
+    .prepare = prepare,
     .begin_step = begin_step,
     .end_step = end_step,
     .teardown = teardown,

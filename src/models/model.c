@@ -1,5 +1,7 @@
 #include "models/model.h"
 
+#include <coterie/data.h>
+
 #include <stdio.h>
 #include <string.h>
 
@@ -67,6 +69,41 @@ void cot_model_destroy(cot_model *model)
 cot_status cot_model_initialise(cot_model *model, uint64_t seed) { return cot_params_allocate(model->params, seed); }
 
 const cot_config *cot_model_section(const cot_model *model) { return model->section; }
+
+static bool needs_vocabulary(const cot_model *model)
+{
+    for (int64_t i = 0; i < model->num_layers; i++)
+        for (int j = 0; j < model->layers[i].ffn_count; j++) {
+            const cot_feed_forward *ffn = model->layers[i].ffn[j];
+            if (ffn->ops->needs_vocabulary && ffn->ops->needs_vocabulary(ffn)) return true;
+        }
+    return false;
+}
+
+static cot_status prepare_layers(cot_model *model, const cot_vocabulary *vocabulary)
+{
+    for (int64_t i = 0; i < model->num_layers; i++)
+        for (int j = 0; j < model->layers[i].ffn_count; j++) {
+            cot_feed_forward *ffn = model->layers[i].ffn[j];
+            if (ffn->ops->needs_vocabulary && ffn->ops->needs_vocabulary(ffn)) COT_TRY(ffn->ops->prepare(ffn, vocabulary));
+        }
+    return COT_OK;
+}
+
+cot_status cot_model_prepare(cot_model *model, const cot_corpus *corpus)
+{
+    const uint64_t count = cot_corpus_size(corpus, COT_SPLIT_TRAIN, -1).tokens;
+    cot_vocabulary vocabulary = {0};
+    if (!needs_vocabulary(model)) return COT_OK;
+    int32_t *ids = cot_malloc((size_t)count * sizeof *ids);
+    if (!ids) return cot_fail(COT_OUT_OF_MEMORY, "no memory for the ids of the training text");
+    cot_corpus_tokens(corpus, COT_SPLIT_TRAIN, -1, ids, NULL);
+    cot_status status = cot_vocabulary_count(ids, (int64_t)count, model->vocab_size, &vocabulary);
+    cot_free(ids);
+    if (status == COT_OK) status = prepare_layers(model, &vocabulary);
+    cot_vocabulary_release(&vocabulary);
+    return status;
+}
 
 void cot_model_begin_step(cot_model *model)
 {

@@ -53,6 +53,12 @@ cot_model_card cot_model_card_of(const cot_model *model, const cot_tokenizer *to
 /* Whose names the files of this model use: "llama", "mixtral", ... or "coterie". */
 const char *cot_model_published_as(const cot_model *model);
 
+struct cot_corpus;
+
+/* Before the first step of a run: makes buffers that follow from the training text (hash tables). Does nothing where there are
+ * none. */
+cot_status cot_model_prepare(cot_model *model, const struct cot_corpus *corpus);
+
 /* Around a training step: clears what its passes tally, and moves buffers (a bias that follows the load, say) by it. */
 void cot_model_begin_step(cot_model *model);
 void cot_model_end_step(cot_model *model);

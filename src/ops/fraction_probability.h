@@ -5,8 +5,10 @@
 
 #include "tensor/tape.h"
 
-/* scale * sum over i of fraction[i] * (mean over t of probs[t, i]), real scalar; probs [T, E] real, fraction [E]
- * constant, copied. Without tokens it is 0. */
-cot_tensor *cot_fraction_probability(cot_tape *tape, cot_tensor *probs, const double *fraction, double scale);
+/* scale * mean over stretches s of (sum over i of fraction[s, i] * (mean over t in s of probs[t, i])), real scalar; probs [T, E]
+ * real, fraction [stretches, E] constant, copied. Stretch s has tokens offset[s] .. offset[s + 1] - 1; stretches 0 = one of
+ * all. Empty ones do not count; without tokens it is 0. */
+cot_tensor *cot_fraction_probability(cot_tape *tape, cot_tensor *probs, int64_t stretches, const int64_t *offset,
+                                     const double *fraction, double scale);
 
 #endif

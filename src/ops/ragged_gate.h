@@ -5,7 +5,7 @@
 
 #include "tensor/tape.h"
 
-/* gate [A] real = scale * scores[token[a], expert[a]]; scores [T, E] real. No pair stands twice. */
+/* gate [A] real = scale * scores[token[a], expert[a]]; scores [T, E] real. */
 cot_tensor *cot_gate_pick(cot_tape *tape, cot_tensor *scores, const int32_t *token, const int32_t *expert, int64_t count,
                           double scale);
 

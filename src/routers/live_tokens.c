@@ -18,7 +18,8 @@ static bool all_masked(const cot_tensor *logits, int64_t t)
 static bool is_live(const cot_router *r, const cot_route_input *in, const cot_scores *scores, int64_t t)
 {
     if (in->padding && in->padding[t]) return false;
-    return !cot_router_is(r, COT_ROUTER_SCORES) || !all_masked(scores->logits, t);
+    const bool by_expert = r->ops->traits & (COT_ROUTER_SCORES | COT_ROUTER_NO_LOGITS);  /* columns are experts */
+    return !by_expert || !all_masked(scores->logits, t);
 }
 
 /* The live tokens in order, or NULL when all are. */
@@ -118,6 +119,7 @@ void cot_router_select(cot_router *r, cot_tape *tape, const cot_route_input *in,
         used.logits = narrow_matrix(tape, scores->logits, live, count);
         used.raw_noise_std = narrow_matrix(tape, scores->raw_noise_std, live, count);
         used.primary = narrow_matrix(tape, scores->primary, live, count);
+        used.primary_raw_noise_std = narrow_matrix(tape, scores->primary_raw_noise_std, live, count);
     }
     if (cot_tape_failed(tape)) return;
     r->ops->select(r, tape, &given, &used, out);

@@ -11,6 +11,7 @@
 #include "ops/softmax.h"
 #include "ops/top_k_rows.h"
 #include "ops/pieces.h"
+#include "ops/ragged_gate.h"
 #include "ops/values.h"
 
 #define ROUTER(id) extern const cot_router_ops cot_router_##id;
@@ -108,6 +109,13 @@ cot_status cot_router_add_weight(cot_router *r, const cot_build *build, const ch
     return COT_OK;
 }
 
+cot_tensor *cot_router_no_logits(const cot_router *r, cot_tape *tape, int64_t tokens)
+{
+    cot_tensor *zero = cot_tape_matrix(tape, cot_tape_real(tape), tokens, r->num_experts, false);
+    if (!cot_tape_failed(tape)) memset(zero->data, 0, (size_t)cot_tensor_count(zero) * cot_dtype_size(zero->dtype));
+    return zero;
+}
+
 cot_tensor *cot_router_round(const cot_router *r, cot_tape *tape, cot_tensor *t)
 {
     const cot_router_common *common = r->state;
@@ -161,4 +169,25 @@ void cot_router_choose_with(const cot_router *r, cot_tape *tape, cot_tensor *log
     if (!bias || cot_tape_failed(tape)) return;
     const cot_tensor *ranked = add_bias(tape, logits, out->probs, bias);
     if (!cot_tape_failed(tape)) cot_top_k_rows(tape, ranked, r->top_k, out->expert);
+}
+
+void cot_router_above(const cot_router *r, cot_tape *tape, cot_tensor *weight, double threshold, cot_routing *out)
+{
+    const int64_t experts = r->num_experts, rows = weight->shape[0];
+    const size_t mark = cot_tape_scratch_mark(tape);
+    int32_t *order = cot_tape_scratch(tape, (size_t)(rows * experts) * sizeof *order);
+    int64_t count = 0, a = 0;
+    if (cot_tape_failed(tape)) return;
+    cot_top_k_rows(tape, weight, experts, order);
+    for (int64_t i = 0; i < rows * experts; i++)
+        count += i % experts == 0 || cot_value_at(weight->data, weight->dtype, i / experts * experts + order[i]) > threshold;
+    cot_routing_start(tape, rows, experts, 0, count, out);
+    for (int64_t i = 0; i < rows * experts && !cot_tape_failed(tape); i++) {
+        const double w = cot_value_at(weight->data, weight->dtype, i / experts * experts + order[i]);
+        if (i % experts && !(w > threshold)) continue;
+        out->token[a] = (int32_t)(i / experts);
+        out->expert[a++] = order[i];
+    }
+    cot_tape_scratch_release(tape, mark);
+    out->gate = cot_gate_pick(tape, weight, out->token, out->expert, out->assignments, 1);
 }

@@ -7,8 +7,9 @@
 #define COT_ROUTERS_ROUTER_H
 
 #include "base/family.h"
-#include "tensor/build.h"
+#include "routers/vocabulary.h"
 #include "routing/routing.h"
+#include "tensor/build.h"
 #include "tensor/tape.h"
 
 typedef struct cot_router cot_router;
@@ -37,6 +38,7 @@ typedef struct {
     /* [T, E] real, the scale of the noise before its softplus; NULL where the router has none */
     cot_tensor *raw_noise_std;
     cot_tensor *primary;        /* [T, groups] real, logits of a first level; NULL where there is none */
+    cot_tensor *primary_raw_noise_std;  /* [T, groups] real, as raw_noise_std */
 } cot_scores;
 
 /* Traits, true of the default options. Tests and warnings go by them. */
@@ -69,6 +71,8 @@ typedef struct cot_router_ops {
     /* (optional) How many experts a lab's matrix of so many columns is about; else as many. 0: none fit. */
     int64_t (*experts_of)(const cot_config *spec, int64_t columns);
     double (*flops)(const cot_router *r);  /* (optional) forward, per token; else those of a matrix [E, D] */
+    /* (optional) Before the first step of a run: makes buffers from the training text. */
+    cot_status (*prepare)(cot_router *r, const cot_vocabulary *vocabulary);
     void (*teardown)(cot_router *r);  /* (optional) frees what setup() took */
 } cot_router_ops;
 
@@ -134,6 +138,9 @@ cot_status cot_router_add_weight(cot_router *r, const cot_build *build, const ch
 /* x W^T in the router's precision. */
 cot_tensor *cot_router_logits(const cot_router *r, cot_tape *tape, cot_tensor *x, cot_param *weight);
 
+/* What stands for the logits of a router that has none: [tokens, E] zeros without gradient. */
+cot_tensor *cot_router_no_logits(const cot_router *r, cot_tape *tape, int64_t tokens);
+
 /* t as the router's precision sees it: t itself, or rounded to bf16. */
 cot_tensor *cot_router_round(const cot_router *r, cot_tape *tape, cot_tensor *t);
 
@@ -143,6 +150,10 @@ void cot_router_check_finite(cot_tape *tape, const cot_tensor *logits);
 /* Starts a routing of r->top_k choices per token: the largest of `ranked`, with expert and token filled, and
  * clean_logits and probs from `clean`. The gate is left to the caller. On failure of the tape the routing is empty. */
 void cot_router_choose(const cot_router *r, cot_tape *tape, cot_tensor *clean, cot_tensor *ranked, cot_routing *out);
+
+/* Starts a routing of every expert whose weight [T, E] exceeds `threshold`, and of each token's heaviest; heavier ones first,
+ * ties to the lower index. Gates are the weights. */
+void cot_router_above(const cot_router *r, cot_tape *tape, cot_tensor *weight, double threshold, cot_routing *out);
 
 /* The same by logits alone; with a bias [E], experts rank by probability + bias. */
 void cot_router_choose_with(const cot_router *r, cot_tape *tape, cot_tensor *logits, const double *bias, cot_routing *out);

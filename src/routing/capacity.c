@@ -129,7 +129,8 @@ static double mean_choices(const cot_routing *routing)
 static void serve(group *g, const cot_capacity *capacity, cot_rng_key key)
 {
     cot_routing *routing = g->routing;
-    const cot_capacity_policy policy = capacity ? (cot_capacity_policy)capacity->policy : COT_CAPACITY_POSITION;
+    cot_capacity_policy policy = capacity ? (cot_capacity_policy)capacity->policy : COT_CAPACITY_POSITION;
+    if (!routing->probs && policy != COT_CAPACITY_RANDOM) policy = COT_CAPACITY_POSITION;
     const cot_runs groups = capacity ? routing->groups : (cot_runs){0, NULL};
     const int64_t choices = most_choices(routing, g->first);
     routing->capacity = -1;

@@ -72,6 +72,7 @@ static cot_status set_up(cot_trainer *t)
     COT_TRY(cot_objective_create(plan->train.objective, &t->objective));
     COT_TRY(cot_batches_create(plan->corpus, (uint64_t)plan->train.seed, plan->train.batch, &t->batches));
     COT_TRY(plan->source ? cot_model_load_weights(plan->model, plan->source) : cot_model_initialise(plan->model, (uint64_t)plan->train.seed));
+    if (!plan->source) COT_TRY(cot_model_prepare(plan->model, plan->corpus));
     COT_TRY(cot_params_allocate_grads(plan->model->params));
     COT_TRY(cot_optimizer_create(plan->train.optimizer, plan->model->params, &t->optimizer));
     t->first = cot_malloc((size_t)micro * sizeof *t->first);

@@ -18,6 +18,20 @@ static cot_balance *make_rule(const cot_member *member)
     return rule;
 }
 
+/* Does the router form what the rule reads? */
+static bool fits(cot_router *r, const cot_balance *rule)
+{
+    static scene s;
+    cot_tape *tape;
+    assert_int_equal(cot_tape_create(COT_MODE_F64, &tape), COT_OK);
+    draw_scene(&s, 4, r->columns, 1);
+    const cot_routing routing = route_scene(tape, r, &s);
+    if (cot_tape_failed(tape)) fail_msg("%s: %s", r->ops->member.name, cot_last_error());
+    const bool result = cot_balance_fits(rule, &routing);
+    cot_tape_destroy(tape);
+    return result;
+}
+
 typedef void (*pair_check)(cot_router *r, cot_balance *rule, const char *what);
 
 static void each_pair(int64_t experts, pair_check check)
@@ -26,12 +40,11 @@ static void each_pair(int64_t experts, pair_check check)
     for (size_t i = 0; (router = cot_router_at(i)) != NULL; i++)
         for (size_t j = 0; (rule = cot_balance_at(j)) != NULL; j++) {
             if (!((const cot_balance_ops *)rule)->loss) continue;
-            if (((const cot_router_ops *)router)->traits & COT_ROUTER_SQUARE) continue;  /* refused: no scores to read */
             char what[128];
             snprintf(what, sizeof what, "%s with %s", router->name, rule->name);
             cot_router *r = make_member(router, experts);
             cot_balance *b = make_rule(rule);
-            check(r, b, what);
+            if (fits(r, b)) check(r, b, what);
             cot_router_destroy(r);
             cot_balance_destroy(b);
         }

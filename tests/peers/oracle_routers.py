@@ -11,11 +11,12 @@ from oracle_core import INF, Var, exp, log, ranking, sigmoid, softmax, softplus,
 ROUTERS = {}
 
 
-def router(kind, options, own_slots=False):
-    """Registers a router and how its options are drawn at random for E experts."""
+def router(kind, options, own_slots=False, columns=None, blind=False):
+    """Registers a router and how its options are drawn at random for E experts; columns draws (E, columns of the logits) where
+    those are no experts'; blind: no scores that balance rules could read."""
 
     def add(function):
-        function.options, function.own_slots = options, own_slots
+        function.options, function.own_slots, function.columns, function.blind = options, own_slots, columns, blind
         ROUTERS[kind] = function
         return function
 
@@ -29,8 +30,10 @@ def random_router(rng, kind, E):
 def route(case):
     """Fills in what most routers share."""
     clean = [[Var(x) for x in row] for row in case["logits"]]
-    r = dict(clean=clean, ranked=clean, raw=[[Var(x) for x in row] for row in case["raw"] or [[0.0] * case["E"]] * case["T"]],
+    r = dict(given=clean, clean=clean, ranked=clean, raw=[[Var(x) for x in row] for row in case["raw"] or [[0.0] * case["E"]] * case["T"]],
              std=None, probs=[softmax(row) for row in clean], skipped=set(), hold=0, k=0)
+    rules = ROUTERS[case["router"]["kind"]]
+    r["unranked"] = rules.blind or rules.columns
     r.update(ROUTERS[case["router"]["kind"]](case, case["router"], r))
     return r
 
@@ -251,3 +254,115 @@ def prototype(case, o, r):
     flat = [[p for part in row for p in part] for row in parts]
     probs = [[p / total(row) if total(row).value > 0 else Var(0.0) for p in row] for row in flat]
     return dict(k=k, chosen=chosen, gates=gates, probs=probs)
+
+
+# ---- two levels ----
+
+
+@router("hierarchical", lambda rng, E: dict(top_groups=rng.randint(1, 3), top_k=rng.randint(1, 3)))
+def hierarchical(case, o, r):
+    first = [[Var(x) for x in row] for row in case["primary"]]
+    groups = len(first[0]) if first else 1
+    size = case["E"] // groups
+    k0, k1 = min(o["top_groups"], groups), min(o["top_k"], size)
+    chosen, gates, shares = [], [], []
+    for row, second in zip(first, r["clean"]):
+        part = [second[g * size:(g + 1) * size] for g in range(groups)]
+        top = ranking(row)[:k0]
+        outer = softmax([row[g] for g in top])
+        inside = {g: ranking(part[g])[:k1] for g in top}
+        inner = {g: softmax([part[g][e] for e in inside[g]]) for g in top}
+        chosen.append([g * size + e for g in top for e in inside[g]])
+        gates.append([w * v for g, w in zip(top, outer) for v in inner[g]])
+        shares.append([p * q for p, group in zip(softmax(row), part) for q in softmax(group)])
+    return dict(k=k0 * k1, chosen=chosen, gates=gates, probs=shares, primary=first)
+
+
+# ---- without scores ----
+
+
+def balanced_table(ids, E):
+    table, load = {}, [0.0] * E
+    for i in sorted(set(ids), key=lambda i: (-ids.count(i), i)):
+        table[i] = load.index(min(load))
+        load[table[i]] += ids.count(i)
+    return table
+
+
+@router("hash", lambda rng, E: dict(hash=rng.choice(["balanced", "position"])), blind=True)
+def hash_(case, o, r):
+    if o["hash"] == "position":
+        chosen = [[p % case["E"]] for p in case["positions"]]
+    else:
+        table = balanced_table(case["tokens"], case["E"])
+        chosen = [[table[i]] for i in case["tokens"]]
+    return dict(k=1, chosen=chosen, gates=[[Var(1.0)] for _ in chosen])
+
+
+@router("random", lambda rng, E: dict(top_k=rng.randint(1, E)), blind=True)
+def random_(case, o, r):
+    chosen = [sorted(range(case["E"]), key=lambda e: (-row[e], e))[: o["top_k"]] for row in case["noise"]]
+    return dict(k=o["top_k"], chosen=chosen, gates=[[Var(1.0 / o["top_k"]) for _ in row] for row in chosen])
+
+
+@router("thor", lambda rng, E: dict(inference=rng.choice(["token", "sequence", "average"])), blind=True)
+def thor(case, o, r):
+    E, kind = case["E"], "sequence" if case["training"] else o["inference"]
+    if kind == "average":
+        return dict(k=E, chosen=[list(range(E)) for _ in r["clean"]], gates=[[Var(1.0 / E)] * E for _ in r["clean"]])
+    chosen = [[int(case["noise"][t if kind == "token" else 0][0] * E)] for t in range(case["T"])]
+    return dict(k=1, chosen=chosen, gates=[[Var(1.0)] for _ in chosen])
+
+
+@router("language", lambda rng, E: {}, blind=True)
+def language(case, o, r):
+    return dict(k=1, chosen=[[max(0, label) % case["E"]] for label in case["labels"]], gates=[[Var(1.0)] for _ in r["clean"]])
+
+
+# ---- dense to sparse ----
+
+
+def above(weights, threshold):
+    """Experts that weigh more than the threshold, and the heaviest, in order of weight."""
+    order = [ranking(row) for row in weights]
+    return [[e for j, e in enumerate(row) if j == 0 or weights[t][e].value > threshold] for t, row in enumerate(order)]
+
+
+@router("dts", lambda rng, E: dict(temperature=rng.choice([0.5, 1, 2]), threshold=rng.choice([0.05, 0.2])))
+def dts(case, o, r):
+    logits = r["clean"]
+    if case["training"]:
+        logits = [[h - math.log(-math.log(u)) if h.value > -INF else h for h, u in zip(*rows)] for rows in zip(logits, case["noise"])]
+    weights = [softmax([h / o["temperature"] if h.value > -INF else h for h in row]) for row in logits]
+    chosen = above(weights, o["threshold"])
+    return dict(chosen=chosen, gates=pick(weights, chosen))
+
+
+def smooth_step(z, g):
+    if z.value <= -g / 2 or z.value >= g / 2:
+        return Var(float(z.value > 0))
+    return z * z * z * (-2 / g**3) + z * (3 / (2 * g)) + 0.5
+
+
+def dselect_columns(rng, o):
+    digits = rng.randint(0, 3)
+    return 2**digits, o["top_k"] * (digits + 1)
+
+
+@router("dselect_k", lambda rng, E: dict(top_k=rng.randint(1, 3), gamma=rng.choice([1, 2, 4])), columns=dselect_columns)
+def dselect_k(case, o, r):
+    k, E = o["top_k"], case["E"]
+    digits = E.bit_length() - 1
+    weights = []
+    for row in r["given"]:
+        mix, w = softmax(row[k * digits:]), [Var(0.0)] * E
+        for s in range(k):
+            steps = [smooth_step(z, o["gamma"]) for z in row[s * digits:(s + 1) * digits]]
+            for e in range(E):
+                p = mix[s]
+                for b, x in enumerate(steps):
+                    p = p * x if e >> b & 1 else p * (Var(1.0) - x)
+                w[e] = w[e] + p
+        weights.append(w)
+    chosen = above(weights, 0)
+    return dict(chosen=chosen, gates=pick(weights, chosen), probs=weights)

@@ -35,6 +35,8 @@ def by_probability(p):
 
 def serving_order(policy, tokens, r, j):
     """Who gets the slots of choice j first."""
+    if r["unranked"]:  # no probability of each expert
+        return tokens
     logits = [[x.value for x in row] for row in r["clean"]]
     if policy == "probability":
         keys = [probability(logits[t], r["chosen"][t][j]) if j < len(r["chosen"][t]) else -1.0 for t in tokens]
@@ -104,6 +106,41 @@ def smooth_load(r, T, E, rule):
     return load
 
 
+def root(x):
+    s = math.sqrt(x.value)
+    return Var(s, ((x, 0.5 / s),))
+
+
+def entropy(row):
+    return total(p * log(p) * -1.0 for p in row if p.value > 0)
+
+
+def mean_row(rows, E):
+    return [total(row[e] for row in rows) / float(max(1, len(rows))) for e in range(E)]
+
+
+def weighed_shares(rule, r, used, run, E):
+    """The sum over experts of what each received in a run of tokens (a constant), times its mean share there."""
+    rows = [used[t] for t in run]
+    first = rule["kind"] == "aux" and rule["choices"] == "first"
+    rows = [row[:1] if first else row for row in rows]
+    per_choice = rule["kind"] != "aux" or (not first and rule["divide_by_k"])
+    bottom = sum(map(len, rows)) if per_choice else len(run)
+    f = [E * sum(row.count(e) for row in rows) / bottom if bottom else 0.0 for e in range(E)]
+    if rule["kind"] in ("device_balance", "communication_balance"):
+        size = math.ceil(E / rule["num_groups"])
+        devices = [list(range(d, min(E, d + size))) for d in range(0, E, size)]
+        for device in devices:
+            if rule["kind"] == "device_balance":
+                amount = sum(f[e] for e in device) / len(device)
+            else:
+                amount = len(devices) / (rule["topk_group"] * len(run)) * sum(any(e in device for e in row) for row in rows)
+            for e in device:
+                f[e] = amount
+    mean = mean_row([r["probs"][t] for t in run], E)
+    return total(m * x for m, x in zip(mean, f))
+
+
 def loss(case, r, rule):
     T, E = case["T"], case["E"]
     used = [[e for j, e in enumerate(row) if (t, j) not in r["skipped"]] for t, row in enumerate(r["chosen"])]
@@ -114,11 +151,21 @@ def loss(case, r, rule):
             value = cv_squared(smooth_load(r, T, E, rule))
         else:
             value = cv_squared([Var(float(sum(row.count(e) for row in used))) for e in range(E)])
-    elif rule["kind"] == "aux":
-        first = rule["choices"] == "first"
-        bottom = max(1, sum(map(len, used)) if not first and rule["divide_by_k"] else T)
-        f = [sum((row[:1] if first else row).count(e) for row in used) / bottom for e in range(E)]
-        value = total(total(r["probs"][t][e] for t in range(T)) * (f[e] / max(1, T)) for e in range(E)) * float(E)
+    elif "scope" in rule:
+        runs = {"sequence": case["sequences"], "group": case["groups"]}.get(rule["scope"]) or [list(range(T))]
+        runs = [run for run in runs if run]
+        value = total(weighed_shares(rule, r, used, run, E) for run in runs) / float(max(1, len(runs)))
+    elif rule["kind"] == "local_entropy":
+        value = total(entropy(row) for row in r["probs"]) / float(max(1, T))
+    elif rule["kind"] == "global_entropy":
+        value = entropy(mean_row(r["probs"], E)) * -1.0 if T else Var(0.0)
+        if rule["min_experts"]:
+            value = value + math.log(rule["min_experts"])
+            value = value if T and value.value > 0 else Var(0.0)
+    elif rule["kind"] == "sparsity":
+        value = total(total(row) / root(total(x * x for x in row)) for row in r["probs"] if total(row).value > 0) / float(max(1, T))
+    elif rule["kind"] == "mean_importance":
+        value = total(m * m for m in mean_row(r["probs"], E)) * float(E) if T else Var(0.0)
     else:
         value = Var(0.0)
         for row in r["clean"]:
@@ -132,13 +179,17 @@ def loss(case, r, rule):
 
 def live_only(case):
     """The case without tokens whose experts are all masked, and which tokens are left."""
-    live = [t for t in range(case["T"]) if any(x > -INF for x in case["logits"][t])]
+    scored = not ROUTERS[case["router"]["kind"]].columns
+    live = [t for t in range(case["T"]) if not scored or any(x > -INF for x in case["logits"][t])]
     some = dict(case, T=len(live))
-    if case["groups"]:
-        groups = [[live.index(t) for t in group if t in live] for group in case["groups"]]
-        some["groups"] = [group for group in groups if group]
-    for key in ("logits", "noise", "raw"):
+    for key in ("groups", "sequences"):
+        if case[key]:
+            runs = [[live.index(t) for t in run if t in live] for run in case[key]]
+            some[key] = [run for run in runs if run]
+    for key in ("logits", "noise", "raw", "primary", "tokens", "labels", "positions"):
         some[key] = case[key] and [case[key][t] for t in live]
+    if not case["positions"]:
+        some["positions"] = [t - run[0] for run in case["sequences"] or [list(range(case["T"]))] for t in run if t in live]
     return some, live
 
 
@@ -148,7 +199,8 @@ def oracle(whole):
     for entry in out["assignments"] + out["dropped"]:
         entry["token"] = live[entry["token"]]
     for key, rows in out["gradient"].items():
-        out["gradient"][key] = [rows[live.index(t)] if t in live else [0.0] * whole["E"] for t in range(whole["T"])]
+        width = len((whole["primary"] if key == "primary_logits" else whole["logits"])[0])
+        out["gradient"][key] = [rows[live.index(t)] if t in live else [0.0] * width for t in range(whole["T"])]
     return out
 
 
@@ -176,7 +228,9 @@ def oracle_of_live(case):
         losses.append(r["own"])
         out["losses"][case["router"]["kind"]] = r["own"].value
     backward(total(losses))
-    out["gradient"] = {"logits": [[x.grad for x in row] for row in r["clean"]]}
+    out["gradient"] = {"logits": [[x.grad for x in row] for row in r["given"]]}
+    if case["primary"] is not None:
+        out["gradient"]["primary_logits"] = [[x.grad for x in row] for row in r["primary"]]
     if case["raw"] is not None or r["std"] is not None:
         out["gradient"]["raw_noise_std"] = [[x.grad for x in row] for row in r["raw"]]
     return out
@@ -189,13 +243,25 @@ def flow(spec):
     return "{%s}" % ", ".join("%s: %s" % (key, json.dumps(v) if isinstance(v, bool) else v) for key, v in spec.items())
 
 
-def random_rule(rng):
-    kind = rng.choice(["importance", "load", "aux", "z_loss"])
+READS_SCORES = ["aux", "z_loss", "expert_balance", "device_balance", "communication_balance", "local_entropy", "global_entropy", "sparsity",
+                "mean_importance"]
+
+
+def random_rule(rng, scores):
+    kind = rng.choice(["importance", "load"] + scores)
     rule = {"kind": kind, "coef": rng.choice([1, 0.1, 2.5])}
     if kind == "load":
         rule.update(threshold=rng.choice(["excluding", "kth"]), threshold_grad=rng.random() < 0.5)
     if kind == "aux":
         rule.update(choices=rng.choice(["first", "all"]), divide_by_k=rng.random() < 0.5)
+    if kind in ("aux", "expert_balance", "device_balance", "communication_balance"):
+        rule.update(scope=rng.choice(["batch", "sequence", "group"]))
+    if kind in ("device_balance", "communication_balance"):
+        rule.update(num_groups=rng.randint(1, 3))
+    if kind == "communication_balance":
+        rule.update(topk_group=rng.randint(1, 2))
+    if kind == "global_entropy":
+        rule.update(min_experts=rng.choice([0, 1.5, 2.5, 4]))
     return rule
 
 
@@ -209,32 +275,45 @@ def random_groups(rng, T):
 def random_case(rng, kind):
     T, E = rng.randint(1, 9), rng.randint(1, 6)
     router = random_router(rng, kind, E)
+    columns, masked = E, not ROUTERS[kind].columns
+    if not masked:
+        E, columns = ROUTERS[kind].columns(rng, router)
     scale, grid = rng.choice([0.3, 1, 4, 30]), rng.random() < 0.3  # on a grid there are ties
-    logits = [[rng.gauss(0, scale) for _ in range(E)] for _ in range(T)]
+    logits = [[rng.gauss(0, scale) for _ in range(columns)] for _ in range(T)]
     if grid:
         logits = [[float(round(x)) for x in row] for row in logits]
-    mask = rng.choice([0, 0, 0.2, 0.6])
+    mask = rng.choice([0, 0, 0.2, 0.6]) if masked else 0
     logits = [[-INF if rng.random() < mask else x for x in row] for row in logits]
-    draws = lambda: [[rng.gauss(0, 1) for _ in range(E)] for _ in range(T)]
+    draws = lambda: [[rng.gauss(0, 1) for _ in range(columns)] for _ in range(T)]
     capacity = None
     if rng.random() < 0.7 and not ROUTERS[kind].own_slots:
         capacity = {"capacity_factor": rng.choice([0.5, 1, 1.1, 1.25, 2]),
                     "policy": rng.choice(["position", "probability", "batch_prioritised"]),
                     "min_capacity": rng.choice([0, 0, 2]), "round": rng.choice(["ceil", "floor"])}
-    noise = draws() if kind == "noisy_top_k" else [[rng.random() for _ in range(E)] for _ in range(T)]
+    noise = draws() if kind == "noisy_top_k" else [[rng.random() for _ in range(columns)] for _ in range(T)]
+    groups = rng.choice([g for g in range(1, E + 1) if E % g == 0])
+    scores = [] if ROUTERS[kind].blind else [k for k in ["aux", "z_loss"] + READS_SCORES if masked or k != "z_loss"]
     biased = kind in ("top_k", "switch", "deepseek") and rng.random() < 0.4
     return {"T": T, "E": E, "router": router, "bias": [rng.gauss(0, 0.3) for _ in range(E)] if biased else None,
             "thresholds": [rng.random() for _ in range(E)] if kind == "batchwise" and rng.random() < 0.6 else None, "logits": logits, "noise": noise, "raw": draws() if rng.random() < 0.6 else None,
-            "groups": random_groups(rng, T), "training": rng.random() < 0.7, "balance": [random_rule(rng) for _ in range(rng.randint(0, 4))], "capacity": capacity}
+            "groups": random_groups(rng, T), "training": rng.random() < 0.7, "balance": [random_rule(rng, scores) for _ in range(rng.randint(0, 4))],
+            "primary": [[rng.gauss(0, 1) for _ in range(groups)] for _ in range(T)] if kind == "hierarchical" else None,
+            "tokens": [rng.randint(0, 5) for _ in range(T)], "labels": [rng.randint(-1, 7) for _ in range(T)],
+            "positions": [rng.randint(0, 9) for _ in range(T)] if rng.random() < 0.5 else None,
+            "sequences": random_groups(rng, T), "capacity": capacity}
 
 
 def write_input(case):
     text = {"logits": case["logits"], "noise": case["noise"], "training": case["training"]}
     if case["raw"]:
         text["raw_noise_std"] = case["raw"]
-    for key in ("bias", "thresholds"):
+    for key in ("bias", "thresholds", "tokens", "labels", "positions"):
         if case[key]:
             text[key] = case[key]
+    if case["primary"] is not None:
+        text["primary_logits"] = case["primary"]
+    if case["sequences"]:
+        text["sequences"] = [len(run) for run in case["sequences"]]
     if case["groups"]:
         text["group"] = [len(group) for group in case["groups"]]
     return json.dumps(text)  # writes -Infinity

@@ -270,11 +270,11 @@ static int rule_losses(const cot_routing *routing, double *loss)
         char text[64];
         cot_config *spec;
         cot_balance *rule;
-        if (!((const cot_balance_ops *)member)->loss || !routing->probs) continue;
+        if (!((const cot_balance_ops *)member)->loss) continue;
         snprintf(text, sizeof text, "{kind: %s, coef: 1}", member->name);
         assert_int_equal(cot_config_parse(text, "test", &spec), COT_OK);
         assert_int_equal(cot_balance_create(spec, &rule), COT_OK);
-        loss[count++] = *(const double *)cot_balance_loss(rule, tape, routing)->data;
+        loss[count++] = cot_balance_fits(rule, routing) ? *(const double *)cot_balance_loss(rule, tape, routing)->data : 0;
         cot_balance_destroy(rule);
         cot_config_destroy(spec);
     }

@@ -143,9 +143,8 @@ def llama_from_sentencepiece(path):
     ids = {piece: i for i, piece in enumerate(pieces)}
     merges = []
     for piece, rank in ids.items():
-        found = [(piece[:i], piece[i:], rank) for i in range(1, len(piece)) if piece[:i] in ids and piece[i:] in ids]
-        merges += sorted(found, key=lambda merge: (ids[merge[0]], ids[merge[1]]))
-    merges.sort(key=lambda merge: -model.get_score(merge[2]))
+        merges += [(piece[:i], piece[i:], rank) for i in range(1, len(piece)) if piece[:i] in ids and piece[i:] in ids]
+    merges.sort(key=lambda merge: (-model.get_score(merge[2]), -len(merge[0])))
     tokenizer = Tokenizer(models.BPE(ids, [m[:2] for m in merges], unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),

@@ -204,27 +204,20 @@ static int compare_ranked(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-static int compare_merges(const void *a, const void *b)
-{
-    const cot_merge *x = a, *y = b;
-    if (x->rank != y->rank) return x->rank < y->rank ? -1 : 1;
-    if (x->left != y->left) return x->left < y->left ? -1 : 1;
-    return (x->right > y->right) - (x->right < y->right);
-}
-
 static int64_t normal_piece(const loader *l, const char *text, size_t length)
 {
     const int64_t id = cot_byte_table_find(&l->tokenizer->keys, text, length);
     return id >= 0 && l->types[id] == PIECE_NORMAL ? id : -1;
 }
 
-/* Any two pieces that are a piece together merge, the best score first. */
+/* Any two pieces that are a piece together merge. They have one rank here, but not in a tokenizer.json: there, as in what
+ * Hugging Face's converters make, the longest left part goes first. */
 static cot_status add_merges(loader *l, int32_t id, int32_t rank)
 {
     cot_tokenizer    *t = l->tokenizer;
     size_t            length;
     const char *const key = cot_tokenizer_key(t, id, &length), *const end = key + length;
-    for (const char *at = key + cot_character_at(key, end).size; at < end; at += cot_character_at(at, end).size) {
+    for (const char *at = end - cot_character_before(key, end).size; at > key; at -= cot_character_before(key, at).size) {
         const int64_t left = normal_piece(l, key, (size_t)(at - key)), right = normal_piece(l, at, (size_t)(end - at));
         if (left < 0 || right < 0) continue;
         cot_merge *merges = cot_grown(t->merges, &l->merge_capacity, (size_t)t->merge_count + 1, sizeof *merges);
@@ -252,7 +245,6 @@ static cot_status set_merges(loader *l)
         status = add_merges(l, order[i].id, rank);
     }
     cot_free(order);
-    if (status == COT_OK && t->merge_count) qsort(t->merges, (size_t)t->merge_count, sizeof *t->merges, compare_merges);
     return status;
 }
 

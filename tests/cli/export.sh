@@ -29,6 +29,14 @@ grep -aq sparse other.gguf || fail "the model's name is lost"
 expect 0 export sparse/best -o other.gguf --name 'a name'
 grep -q 'a name' other.gguf || fail "the given name is lost"
 
+# Tokenizers of other libraries: BPE over characters has a counterpart, unigram has none.
+tokenizers=$source_dir/tests/data/tokenizers
+expect 0 train tiny.yaml -q --out characters --set "$dense" --set train.steps=1 --set "data.tokenizer={path: $tokenizers/bpe.model}"
+expect 0 export characters -o other.gguf
+grep -aq tokenizer.ggml.scores other.gguf || fail "no scores for the tokenizer"
+expect 0 train tiny.yaml -q --out unigram --set "$dense" --set train.steps=1 --set "data.tokenizer={path: $tokenizers/unigram.json}"
+refuses "the tokenizer is neither byte-level BPE" export unigram -o file.gguf
+
 # What has no counterpart: one line that says why, and nothing is written.
 expect 0 train tiny.yaml -q --out mixed --set train.steps=1
 rm -f file.gguf

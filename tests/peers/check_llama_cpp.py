@@ -74,8 +74,8 @@ def log(level, text, _):
         sys.stderr.write(text.decode(errors="replace"))
 
 
-def data(work):
-    return f"data: {{path: {ROOT}/data/demo, cache_dir: {work}/cache, context: {CONTEXT}, tokenizer: {{kind: bpe, vocab_size: 1024}}}}\n"
+def data(work, tokenizer="{kind: bpe, vocab_size: 1024}"):
+    return f"data: {{path: {ROOT}/data/demo, cache_dir: {work}/cache, context: {CONTEXT}, tokenizer: {tokenizer}}}\n"
 
 
 def open_gguf(path):
@@ -117,7 +117,7 @@ def go_on(llama, ids):
     return llama.detokenize(ids + out, special=True)
 
 
-def compare_ids(model, llama):
+def compare_ids(model, llama, what=""):
     wrong = 0
     for text in TEXTS + [TEXTS[0] + "<|endoftext|>" + TEXTS[1]]:
         ours = json.loads(coterie("tokenizer", "encode", model, "--json", "--special", text=text.encode()))
@@ -125,7 +125,7 @@ def compare_ids(model, llama):
         if ours != theirs:
             wrong += 1
             print(f"       {text!r}: {ours} here, {theirs} there")
-    check("token ids: texts that differ", wrong, 0)
+    check(f"{what}token ids: texts that differ", wrong, 0)
 
 
 def relative(ours, theirs):
@@ -143,6 +143,16 @@ def compare_variant(name, mixer, ffn, work):
     coterie("export", model, "--type", "f32", "-o", work / "variant.gguf", "-q")
     difference = relative(our_logits(model, ids, work), their_logits(open_gguf(work / "variant.gguf"), ids))
     check(f"{name}, f32: logits, relative to the largest", difference, 1e-4)
+
+
+def compare_characters(work):
+    """BPE over characters with byte fallback, as Llama's and Mixtral's."""
+    recipe, model = work / "characters.yaml", work / "characters"
+    tokenizer = f"{{path: {ROOT}/tests/data/tokenizers/llama.json}}"
+    recipe.write_text(f"model:\n  kind: lm{SPARSE}\n{data(work, tokenizer)}train: {{steps: 2, batch: 2, optimizer: {{kind: adamw, lr: 1e-3}}}}\n")
+    coterie("train", recipe, "--out", model, "-q")
+    coterie("export", model, "--type", "f32", "-o", work / "characters.gguf", "-q")
+    compare_ids(model, open_gguf(work / "characters.gguf"), "byte fallback, ")
 
 
 def compare(kind, model, work):
@@ -184,6 +194,7 @@ def main():
             coterie("train", recipe, "--out", work / kind, "-q")
             compare(kind, work / kind, work)
         print("variants:")
+        compare_characters(work)
         for name, (mixer, ffn) in VARIANTS.items():
             compare_variant(name, mixer, ffn, work)
     print("all agree" if not failures else f"{failures} checks failed")

@@ -391,8 +391,8 @@ static const cli_command encode_command = {
     .name = "encode",
     .summary = "turns text into token ids",
     .arguments = "TOKENIZER [TEXT...]",
-    .details = "TOKENIZER is a tokenizer.json or a folder with one, such as a model's. Without TEXT, standard input is "
-               "read, to its last byte.",
+    .details = "TOKENIZER is a tokenizer.json, a SentencePiece .model, or a folder with one of them, such as a model's. "
+               "Without TEXT, standard input is read, to its last byte.",
     .examples = "coterie tokenizer encode runs/default \"To be, or not\"\tids of a text\n"
                 "coterie tokenizer encode runs/default --json < play.txt > ids.json\t"
                 "ids of a file, as `coterie eval --tokens` takes them\n",

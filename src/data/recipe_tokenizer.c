@@ -16,7 +16,7 @@ typedef struct {
 } settings;
 
 const cot_option cot_tokenizer_section_options[] = {
-    COT_OPTION_STRING(settings, path, "", "a tokenizer.json or a folder with one"),
+    COT_OPTION_STRING(settings, path, "", "a tokenizer.json, a SentencePiece .model, or a folder with one"),
     COT_OPTION_INT(settings, vocab_size, 2048, 257, COT_VOCAB_SIZE_MAX, "symbols: 256 bytes, one end of text, the rest merges"),
     COT_OPTION_END,
 };

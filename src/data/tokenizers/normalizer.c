@@ -33,23 +33,59 @@ static bool is_inert(const cot_normalizer_step *step, int32_t code)
     return count == 1 && parts[0] == code;
 }
 
-/* Normalizes a stretch that begins and ends where nothing can be joined. */
+/* Decomposes a stretch into room->codes; COMPOSE is left for later. */
+static cot_status decompose(const cot_normalizer_step *step, cot_normalizer_room *room, const char *text, size_t length,
+                            size_t *count)
+{
+    enum { PARTS_MAX = 32 };  /* of one character: U+FDFA has 18 */
+    const char *const end = text + length;
+    *count = 0;
+    for (cot_character c; text < end; text += c.size) {
+        int32_t *codes = cot_grown(room->codes, &room->code_capacity, *count + PARTS_MAX, sizeof *codes);
+        if (!codes) return no_memory();
+        room->codes = codes;
+        c = cot_character_at(text, end);
+        const utf8proc_ssize_t parts = utf8proc_decompose_char(c.code, codes + *count, PARTS_MAX, step->form, NULL);
+        if (parts < 0 || parts > PARTS_MAX)
+            return cot_fail(COT_INVALID, "U+%04X cannot be normalized", (unsigned)c.code);
+        *count += (size_t)parts;
+    }
+    return COT_OK;
+}
+
+static unsigned combining_class(int32_t code) { return (unsigned)utf8proc_get_property(code)->combining_class; }
+
+/* Sorts marks by their combining class, those of one class as they stand, through as many other places. */
+static void sort_marks(int32_t *codes, size_t count, int32_t *sorted)
+{
+    size_t places[257] = {0};
+    for (size_t i = 0; i < count; i++) places[combining_class(codes[i]) + 1]++;
+    for (size_t i = 1; i < 257; i++) places[i] += places[i - 1];
+    for (size_t i = 0; i < count; i++) sorted[places[combining_class(codes[i])]++] = codes[i];
+    memcpy(codes, sorted, count * sizeof *codes);
+}
+
+/* Unicode's canonical order. utf8proc's own takes a time that grows with the square of the number of marks in a row. */
+static cot_status order_marks(cot_normalizer_room *room, size_t count)
+{
+    if (!cot_buffer_reserve(&room->sorted, count * sizeof(int32_t))) return no_memory();
+    for (size_t start = 0, end; start < count; start = end + 1) {
+        for (end = start; end < count && combining_class(room->codes[end]); end++) continue;
+        if (end - start > 1) sort_marks(room->codes + start, end - start, (int32_t *)(void *)room->sorted.bytes);
+    }
+    return COT_OK;
+}
+
+/* Normalizes a stretch of valid UTF-8 that begins and ends where nothing can be joined. */
 static cot_status add_form(const cot_normalizer_step *step, cot_normalizer_room *room, const char *text, size_t length,
                            cot_buffer *out)
 {
-    const utf8proc_uint8_t *bytes = (const utf8proc_uint8_t *)text;
-    utf8proc_ssize_t        need, count;
-    for (need = (utf8proc_ssize_t)length;; need = count) {
-        int32_t *codes = cot_grown(room->codes, &room->code_capacity, (size_t)need + 1, sizeof *codes);
-        if (!codes) return no_memory();
-        room->codes = codes;
-        count = utf8proc_decompose(bytes, (utf8proc_ssize_t)length, codes, need, step->form);
-        if (count < 0) return cot_fail(COT_INVALID, "a text cannot be normalized: %s", utf8proc_errmsg(count));
-        if (count <= need) break;
-    }
-    count = utf8proc_normalize_utf32(room->codes, count, step->form);
-    if (count < 0 || !cot_buffer_reserve(out, 4 * (size_t)count)) return no_memory();
-    for (utf8proc_ssize_t i = 0; i < count; i++)
+    size_t count;
+    COT_TRY(decompose(step, room, text, length, &count));
+    COT_TRY(order_marks(room, count));
+    const utf8proc_ssize_t left = utf8proc_normalize_utf32(room->codes, (utf8proc_ssize_t)count, step->form);
+    if (left < 0 || !cot_buffer_reserve(out, 4 * (size_t)left)) return no_memory();
+    for (utf8proc_ssize_t i = 0; i < left; i++)
         out->length += (size_t)utf8proc_encode_char(room->codes[i], (utf8proc_uint8_t *)out->bytes + out->length);
     return COT_OK;
 }
@@ -308,5 +344,6 @@ void cot_normalizer_room_release(cot_normalizer_room *room)
     cot_free(room->buffers[0].bytes);
     cot_free(room->buffers[1].bytes);
     cot_free(room->codes);
+    cot_free(room->sorted.bytes);
     *room = (cot_normalizer_room){0};
 }

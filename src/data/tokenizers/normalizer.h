@@ -53,6 +53,7 @@ typedef struct {
     cot_buffer buffers[2];
     int32_t   *codes;
     size_t     code_capacity;
+    cot_buffer sorted;  /* codes */
 } cot_normalizer_room;  /* all zero to begin with */
 
 void cot_normalizer_room_release(cot_normalizer_room *room);

@@ -15,10 +15,15 @@
 #include "tensor/tape.h"
 
 static const struct {
-    const char *name, *family;
+    const char *name, *family, *saved_as;
 } folders[] = {
-    {"llama", "llama"},         {"llama-dynamic", "llama"}, {"mixtral", "mixtral"}, {"mixtral-joined", "mixtral"},
-    {"qwen2_moe", "qwen2_moe"}, {"qwen3_moe", "qwen3_moe"}, {"olmoe", "olmoe"},
+    {"llama", "llama", "llama"},
+    {"llama-dynamic", "llama", "llama"},
+    {"mixtral", "mixtral", "mixtral"},
+    {"mixtral-joined", "mixtral", "mixtral"},
+    {"qwen2_moe", "qwen2_moe", "coterie"},  /* a sliding window in some layers */
+    {"qwen3_moe", "qwen3_moe", "qwen3_moe"},
+    {"olmoe", "olmoe", "olmoe"},
 };
 
 enum { FOLDERS = sizeof folders / sizeof *folders };
@@ -112,12 +117,12 @@ static void logits_are_transformers(void **state)
         if (strcmp(name, "llama-dynamic") != 0) check_session(model, name, &e);
         const cot_model_info info = cot_model_describe(model, 0);
         assert_string_equal(info.stored_as, folders[i].family);
-        assert_string_equal(info.published_as, folders[i].family);
+        assert_string_equal(info.published_as, folders[i].saved_as);
         assert_int_equal(model->ids.eos_token_id[0], 2);
         must(cot_model_save(model, NULL, s.folder));
         must(cot_model_load(s.folder, &again, NULL));
         check_logits(again, name, &e);
-        assert_string_equal(cot_model_describe(again, 0).stored_as, folders[i].family);
+        assert_string_equal(cot_model_describe(again, 0).stored_as, folders[i].saved_as);
         assert_int_equal(again->ids.eos_token_id[0], 2);
         cot_model_destroy(again);
         cot_model_destroy(model);
@@ -146,10 +151,19 @@ static void says_why_not(void **state)
     must(cot_model_load(path_of("qwen2_moe"), &model, NULL));
     is_format(model, "llama", "it has experts");
     is_format(model, "mixtral", "it has dense layers between sparse ones");
-    is_format(model, "qwen2_moe", "");
+    is_format(model, "qwen2_moe", "it has a sliding window in some layers");
     is_format(model, "qwen3_moe", "it has a shared expert with a sigmoid gate");
     is_format(model, "olmoe", "it has dense layers between sparse ones");
     is_format(model, "coterie", "");
+    cot_model_destroy(model);
+    model = declared_model("{kind: lm, hidden_size: 8, num_layers: 3, mixer: {kind: attention, num_heads: 2, bias: true},"
+                           " ffn: {kind: sparse, router: {kind: top_k, top_k: 2, norm_topk_prob: false},"
+                           " experts: {kind: ffn, num_experts: 3, intermediate_size: 4},"
+                           " shared: {intermediate_size: 6, gate: sigmoid}},"
+                           " layers: [{at: 1, ffn: {kind: dense, intermediate_size: 7}}]}",
+                           9, 8, COT_F32);
+    is_format(model, "qwen2_moe", "");
+    assert_string_equal(cot_model_describe(model, 0).published_as, "qwen2_moe");
     cot_model_destroy(model);
     model = declared_model("{kind: lm, hidden_size: 8, num_layers: 1, mixer: {kind: attention, num_heads: 2},"
                            " ffn: {kind: sparse, router: {kind: noisy_top_k, top_k: 2},"

@@ -19,6 +19,9 @@ from published_models import CASES, POSITIONS, VOCAB, build, old_style
 logging.set_verbosity_error()
 failures = 0
 LIMIT = 1e-4
+# With these Qwen2-MoE is read, but not written: without experts it is no family of its own, and transformers 4 understands
+# the others differently or not at all.
+UNSHARED = {"num_experts", "use_sliding_window", "head_dim"}
 
 
 def check(what, good, detail=""):
@@ -84,7 +87,7 @@ def check_case(folders, name, family, changes):
     build(family, changes).save_pretrained(folder)
     want, _ = theirs(folder, folders.ids)
     folders.read(name, folder, want)
-    if changes.get("num_experts") != 0:  # without experts Qwen2-MoE is no family of its own
+    if not (family == "qwen2_moe" and UNSHARED & set(changes)):
         folders.write(name, family, folder, want)
     old_style(folder / "config.json")
     folders.read(f"{name}, configured as by transformers 4", folder, want)

@@ -1,5 +1,7 @@
 /* Qwen2-MoE: fine-grained experts beside a shared one with a sigmoid gate, biases on q, k and v, dense layers where
- * mlp_only_layers or decoder_sparse_step say so.   [yang2024qwen2] */
+ * mlp_only_layers or decoder_sparse_step say so.   [yang2024qwen2]
+ * Windows and a head_dim of its own are read, as transformers 5 writes them, but not written: transformers 4 passes over
+ * layer_types and computes something else, and it knows no head_dim here. */
 #include "formats/dialects/dialect.h"
 
 static const cot_dialect_tensor tensors[] = {
@@ -33,7 +35,7 @@ const cot_dialect cot_dialect_qwen2_moe = {
     .source = "yang2024qwen2",
     .must = COT_TRAIT_EXPERTS | COT_TRAIT_SHARED,
     .may = COT_TRAIT_DENSE_BETWEEN | COT_TRAIT_UNIT_GATES | COT_TRAIT_RAW_GATES | COT_TRAIT_QKV_BIAS |
-           COT_TRAIT_WINDOW | COT_TRAIT_SOME_WINDOWS | COT_TRAIT_HEAD_DIM | COT_TRAIT_SCALED_ROPE,
+           COT_TRAIT_SCALED_ROPE,
     .tensors = tensors,
     .joined = joined,
     .keys = keys,

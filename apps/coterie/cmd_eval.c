@@ -1,4 +1,5 @@
-/* coterie eval: how well a model predicts text, which expert takes which text, and the yardstick beside it. */
+/* coterie eval: how well a model predicts text, which expert takes which text, and the yardstick beside it; or how well it
+ * answers questions. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <coterie/yardstick.h>
 
 #include "cli.h"
+#include "eval_task.h"
 #include "print_json.h"
 #include "progress.h"
 #include "run_folder.h"
@@ -23,6 +25,7 @@ static const cli_option options[] = {
     {.name = "stride", .kind = CLI_INT, .value = "N", .min = 0, .max = 1 << 24, .help = "tokens from one window to the next (default: half a window)"},
     {.name = "max-tokens", .kind = CLI_INT, .value = "N", .min = 0, .max = 1e15, .help = "of each source (default: all)"},
     {.name = "no-yardstick", .kind = CLI_FLAG, .help = "leaves out the Kneser-Ney models"},
+    EVAL_TASK_OPTIONS,
     {.name = "tokens", .kind = CLI_TEXT, .value = "IDS.json", .help = "computes the logits of this list of token ids instead; needs --logits"},
     {.name = "logits", .kind = CLI_TEXT, .value = "OUT.safetensors", .help = "where they go, as the tensor `logits` [tokens, vocabulary]"},
     CLI_JSON_OPTION,
@@ -259,12 +262,15 @@ static int run(const cli_args *args)
     things t = {0};
     const char *folder = cli_positional(args, 0), *ids = cli_text(args, "tokens"), *logits = cli_text(args, "logits");
     if (!ids != !logits) return cli_misuse(args, "--tokens and --logits go together");
+    const char *alone = cli_given(args, "task") ? NULL : eval_task_option(args);
+    if (alone) return cli_misuse(args, "--%s goes with --task", alone);
     cli_watch_stop();
     int code = CLI_OK;
     if (cot_model_load(folder, &t.model, &t.tokenizer) != COT_OK) code = cli_failed();
     else if (ids) code = cot_model_logits_file(t.model, ids, logits) == COT_OK ? CLI_OK : cli_failed();
     else if (!t.tokenizer) code = cli_fail("%s has no tokenizer.json, so no text can be scored; --tokens takes ids", folder);
     else if (run_recipe(folder, &t.recipe) != COT_OK) code = cli_failed();
+    else if (cli_given(args, "task")) code = eval_tasks(args, t.model, t.tokenizer, t.recipe ? folder : NULL);
     else code = evaluate(args, &t, t.recipe ? folder : NULL);
     release(&t);
     return code;
@@ -272,13 +278,18 @@ static int run(const cli_args *args)
 
 const cli_command command_eval = {
     .name = "eval",
-    .summary = "measures how well a model predicts text, by source, and how its experts are used",
+    .summary = "measures how well a model predicts text, by source, how its experts are used, and how well it answers questions",
     .arguments = "MODEL",
     .details = "MODEL is a run's folder or any model folder. Scores every token but the first of each document once, with at most a window of context. "
                "Beside the model stands a yardstick: interpolated Kneser-Ney models of order 1 to 5 over the same tokens.\n"
-               "For a run the result is also kept as eval.json in its folder, where `coterie plot` finds it.",
+               "For a run the result is also kept as eval.json in its folder, where `coterie plot` finds it.\n"
+               "With --task it answers questions instead, each answer scored by its log probability: rows of JSON with query, choices and gold; context_options, "
+               "continuation and gold; sentence_good and sentence_bad; or context and continuation. Scores have lm-eval's names and are its numbers. A run "
+               "keeps them as task-NAME.json.",
     .examples = "coterie eval runs/default\tthe validation part of the run's corpus\n"
                 "coterie eval runs/default --data book.txt --json\tanother text, as JSON\n"
+                "coterie eval runs/default --task arc_easy.jsonl --query-end '\\nAnswer:' --shots 5\tquestions, after five solved ones each\n"
+                "coterie eval runs/default --task copa.jsonl --task blimp/anaphor_gender_agreement.jsonl --json\tseveral tasks, as JSON\n"
                 "coterie eval runs/default --tokens ids.json --logits out.safetensors\tlogits of a token sequence\n",
     .min_positional = 1,
     .max_positional = 1,

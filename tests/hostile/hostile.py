@@ -349,6 +349,22 @@ route("ragged", b'{"logits": [[1, 2], [3]]}', "logits[1]")
 route("lengths that overflow", b'{"logits": [[1, 2]], "sequences": [2147483647, 2147483647]}', "sequences")
 
 
+def task(name, content, *says, file="in.jsonl", **more):
+    case(f"task {name}", {**model(), file: content}, ["eval", "model", "--task", file], file, *says, **more)
+
+
+QUESTION = b'{"query": "q", "choices": ["a", "b"], "gold": 0}\n'
+task("empty", b"", "no row")
+task("truncated", QUESTION + QUESTION[:30], "in.jsonl:2", "not a JSON object")
+task("nested a million deep", QUESTION + b"[" * DEEP, "in.jsonl:2", "nested deeper")
+task("nothing but maps", b"[" + b"{}," * MB + b"{}]", "in.jsonl:1", "in memory")
+task("gigabyte string", sparse(b'{"query": "', GIGABYTE), "longer than")
+task("invalid UTF-8", b'{"query": "\xff", "choices": ["a", "b"], "gold": 0}\n', "in.jsonl:1", "0xff")
+task("gold beyond the choices", QUESTION.replace(b"0}", b"9223372036854775807}"), "in.jsonl:1", "expected 0 to 1")
+task("gzip cut off", gzip.compress(QUESTION * 1000)[:-20], "cut off", file="in.jsonl.gz")
+task("gigabyte in a megabyte", gzip.compress(bytes(GIGABYTE // 2)), "times its size", file="in.jsonl.gz", memory=PLAIN + 256 * MB)
+
+
 # ---- running ----
 
 def run(command):

@@ -108,7 +108,7 @@ static void bad_files_are_refused(void **state)
     memset(deep + 1000000, ']', 1000000);
     scratch_put(&dir, "bad.jsonl", deep, 2000000);
     free(deep);
-    CHECK_FAILS(cot_task_read(scratch_path(&dir, "bad.jsonl"), &t), COT_FORMAT, "bad.jsonl:1: not a JSON object: maximum parsing depth");
+    CHECK_FAILS(cot_task_read(scratch_path(&dir, "bad.jsonl"), &t), COT_FORMAT, "bad.jsonl:1: nested deeper than 2048 levels");
     put_text(&dir, "plain.gz", "{}");
     CHECK_FAILS(cot_task_read(scratch_path(&dir, "plain.gz"), &t), COT_FORMAT, "not gzip data");
     CHECK_FAILS(cot_task_read(scratch_path(&dir, "absent.jsonl"), &t), COT_IO, "absent.jsonl");

@@ -6,10 +6,11 @@
 #include "base/fail.h"
 #include "base/memory.h"
 #include "data/reader.h"
+#include "formats/file.h"
 #include "formats/json.h"
 #include "inference/tasks/task_parts.h"
 
-enum { MAX_FILE = 1 << 30, MAX_ALTERNATIVES = 1 << 16 };
+enum { MAX_FILE = 256 << 20, MAX_ALTERNATIVES = 1 << 16 };
 
 /* Where a row stands, for messages. */
 typedef struct {
@@ -169,6 +170,8 @@ static cot_status add_row(cot_task *task, const json_t *row, const place *at)
 static cot_status parse_line(cot_task *task, const char *line, size_t length, const place *at)
 {
     json_error_t error;
+    const char *excess = cot_json_excess(line, length);
+    if (excess) return malformed(at, "%s", excess);
     json_t *row = json_loadb(line, length, JSON_REJECT_DUPLICATES, &error);
     if (!row) {
         char what[JSON_ERROR_TEXT_LENGTH];
@@ -203,26 +206,31 @@ static cot_status parse_lines(cot_task *task, const char *text, size_t length)
 
 /* ---- files ---- */
 
+static cot_status read_packed(const char *path, cot_reader *reader, char **text, size_t *length)
+{
+    size_t room = 0, got = 0;
+    *length = 0;
+    *text = NULL;
+    do {
+        const size_t larger = room ? 2 * room : 1 << 16;
+        if (larger > MAX_FILE) return cot_fail(COT_FORMAT, "%s: longer than %d MiB, too long for a task", path, MAX_FILE >> 20);
+        char *grown = cot_realloc(*text, *length, larger);
+        if (!grown) return no_memory(path);
+        *text = grown;
+        room = larger;
+        COT_TRY(cot_reader_read(reader, *text + *length, room - *length, &got));
+        *length += got;
+    } while (*length == room);
+    return COT_OK;
+}
+
 /* The whole file, unpacked. */
 static cot_status read_all(const char *path, char **text, size_t *length)
 {
     cot_reader *reader;
-    size_t room = 1 << 16, got = 0;
-    *length = 0;
-    *text = NULL;
+    if (!cot_reader_packed(path)) return cot_file_read(path, MAX_FILE, text, length);
     COT_TRY(cot_reader_open(path, &reader));
-    cot_status status = COT_OK;
-    do {
-        if (*text) room *= 2;
-        char *grown = room > MAX_FILE ? NULL : cot_realloc(*text, *length, room);
-        if (!grown) {
-            status = room > MAX_FILE ? cot_fail(COT_FORMAT, "%s: more than %d MiB, too long for a task", path, MAX_FILE >> 20) : no_memory(path);
-            break;
-        }
-        *text = grown;
-        status = cot_reader_read(reader, *text + *length, room - *length, &got);
-        *length += got;
-    } while (status == COT_OK && *length == room);
+    const cot_status status = read_packed(path, reader, text, length);
     cot_reader_close(reader);
     if (status == COT_OK) return COT_OK;
     cot_free(*text);

@@ -67,7 +67,7 @@ python3 -c 'import json; assert [t["task"] for t in json.load(open("out"))["task
 
 echo '{"query": "q", "choices": ["a", "b"], "gold": 2}' >bad.jsonl
 refuses "bad.jsonl:1: 'gold' is 2, expected 0 to 1" eval run --task bad.jsonl
-refuses "absent.jsonl: cannot open" eval run --task absent.jsonl
+refuses "cannot read 'absent.jsonl'" eval run --task absent.jsonl
 refuses "choices.jsonl has only 39 other questions" eval run --task choices.jsonl --shots 40
 refuses "pairs.jsonl: examples of another kind" eval run --task choices.jsonl --shots 1 --shots-from pairs.jsonl
 refuses "a window of 17 tokens, expected 1 to 16, the model's context" eval run --task choices.jsonl --window 17

@@ -104,6 +104,6 @@ cot_model_card cot_model_card_of(const cot_model *model, const cot_tokenizer *to
         card.ids.eos_token_id[0] = cot_tokenizer_end_of_text(tokenizer);
         card.ids.eos_count = 1;
     }
-    if (tokenizer) card.bos_token_id = cot_tokenizer_start_of_text(tokenizer);
+    if (card.ids.bos_token_id < 0 && tokenizer) card.ids.bos_token_id = cot_tokenizer_start_of_text(tokenizer);
     return card;
 }

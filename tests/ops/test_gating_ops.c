@@ -132,7 +132,7 @@ static void load_gradient(void **state)
 
 static cot_tensor *build_aux(cot_tape *tape, cot_tensor *const *in, const void *context)
 {
-    return cot_fraction_probability(tape, cot_softmax(tape, in[0]), context, 4);
+    return cot_fraction_probability(tape, cot_softmax(tape, in[0]), 0, NULL, context, 4);
 }
 
 static void aux_gradient(void **state)
@@ -489,7 +489,7 @@ static void losses_do_not_depend_on_threads(void **state)
         const cot_smooth_load_options options = {2, COT_THRESHOLD_EXCLUDING, true};
         cot_tensor *terms[] = {cot_cv_squared(tape, cot_smooth_load(tape, h, noisy, std, &options), 1),
                                cot_square_lse(tape, h, 1),
-                               cot_fraction_probability(tape, cot_softmax(tape, h),
+                               cot_fraction_probability(tape, cot_softmax(tape, h), 0, NULL,
                                                         (const double[]){0.1, 0.2, 0.3, 0, 0, 0.1, 0.3}, 7)};
         cot_tensor *total = cot_weighted_sum(tape, terms, NULL, 3);
         value[threads - 1] = cot_value_at(total->data, COT_F32, 0);

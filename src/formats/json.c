@@ -1,5 +1,6 @@
 #include "formats/json.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -41,13 +42,44 @@ const char *cot_json_excess(const char *text, size_t bytes)
     return NULL;
 }
 
+/* A real number that is a whole one as such, else NULL. */
+static json_t *whole(const json_t *value)
+{
+    const double number = json_is_real(value) ? json_real_value(value) : 0.5;
+    return floor(number) == number && fabs(number) < 0x1p53 ? json_integer((json_int_t)number) : NULL;
+}
+
+static void make_whole(json_t *parent)
+{
+    for (void *at = json_object_iter(parent); at; at = json_object_iter_next(parent, at)) {
+        json_t *number = whole(json_object_iter_value(at));
+        if (number) json_object_iter_set_new(parent, at, number);
+        else make_whole(json_object_iter_value(at));
+    }
+    for (size_t i = 0; i < json_array_size(parent); i++) {
+        json_t *number = whole(json_array_get(parent, i));
+        if (number) json_array_set_new(parent, i, number);
+        else make_whole(json_array_get(parent, i));
+    }
+}
+
+/* Whole numbers beyond 64 bits (transformers writes 10^30 for a length without limit) become real ones. */
+static json_t *parse(const char *text, size_t bytes, json_error_t *error)
+{
+    json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, error);
+    if (root || json_error_code(error) != json_error_numeric_overflow) return root;
+    root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, error);
+    if (root) make_whole(root);
+    return root;
+}
+
 cot_status cot_json_parse(const char *text, size_t bytes, const char *file, json_t **out)
 {
     json_error_t error;
     *out = NULL;
     const char *excess = cot_json_excess(text, bytes);
     if (excess) return cot_fail(COT_FORMAT, "'%s': %s", file, excess);
-    *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
+    *out = parse(text, bytes, &error);
     if (*out) return COT_OK;
     char line[JSON_ERROR_TEXT_LENGTH];
     cot_json_error_line(&error, line, sizeof line);

@@ -16,7 +16,7 @@ const char *cot_json_excess(const char *text, size_t bytes);
 
 enum { COT_JSON_DIGITS = 15 /* of numbers in what we write: what a person wrote comes out as it was */ };
 
-/* Parses a whole text. `file` names it in messages. The caller drops *out with json_decref().
+/* Parses a whole text; whole numbers beyond 64 bits become real ones. `file` names it in messages. The caller drops *out with json_decref().
  * Errors: COT_FORMAT with line and column, also for nesting beyond jansson's 2048, and for what does not fit as above. */
 cot_status cot_json_parse(const char *text, size_t bytes, const char *file, json_t **out);
 

@@ -517,6 +517,21 @@ static void reads_published_configs(void **state)
     scratch_remove(&s);
 }
 
+/* A number beyond 64 bits makes itself real, and no other. */
+static void reads_numbers_beyond_64_bits(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"length\":1000000000000000019884624838656,\"whole\":[7,{\"id\":-3}],\"real\":0.25}";
+    json_t *root;
+    must(cot_json_parse(text, strlen(text), "x.json", &root));
+    KEY_IS(root, "length", "1e30");
+    KEY_IS(root, "whole", "[7,{\"id\":-3}]");
+    assert_true(json_real_value(json_object_get(root, "real")) == 0.25);
+    json_decref(root);
+    static const char endless[] = "{\"length\":1e999}";
+    assert_int_equal(cot_json_parse(endless, strlen(endless), "x.json", &root), COT_FORMAT);
+}
+
 #define TYPES "llama, mixtral, qwen2_moe, qwen3_moe, olmoe, coterie"
 
 static void refuses_configs(void **state)
@@ -720,6 +735,7 @@ int main(void)
         cmocka_unit_test(writes_configs),
         cmocka_unit_test(cards_come_back),
         cmocka_unit_test(reads_published_configs),
+        cmocka_unit_test(reads_numbers_beyond_64_bits),
         cmocka_unit_test(refuses_configs),
         cmocka_unit_test(refuses_broken_weights),
         cmocka_unit_test(survives_short_memory),

@@ -1,6 +1,7 @@
 """Tokenizers to compare with: trained here by other libraries with the settings of published ones, and the published ones
 of a folder that holds GPT-2's, OLMoE's and Mixtral's."""
 import base64
+import collections
 import pathlib
 
 import sentencepiece
@@ -49,6 +50,9 @@ def characters(corpus, cut, **model):
 
 
 def unigram(corpus, vocab_size=2000):
+    """Of the corpus, characters as far as half of the vocabulary has room for them."""
+    common = {c for c, _ in collections.Counter("".join(corpus)).most_common(vocab_size // 2)}
+    corpus = ["".join(c for c in text if c in common) for text in corpus]
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
@@ -106,7 +110,7 @@ def sentencepiece_models(corpus, work, only):
         options["hard_vocab_limit"] = options["model_type"] == "bpe"
         prefix = work / "trained"
         sentencepiece.SentencePieceTrainer.train(input=str(text), model_prefix=str(prefix), vocab_size=2500,
-                                                 character_coverage=0.995, minloglevel=2, num_threads=2, **options)
+                                                 character_coverage=0.98, minloglevel=2, num_threads=2, **options)
         yield name, prefix.with_suffix(".model")
 
 

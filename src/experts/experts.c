@@ -35,7 +35,7 @@ cot_status cot_experts_create(const cot_config *spec, const cot_build *build, co
 void cot_experts_destroy(cot_experts *experts)
 {
     if (!experts) return;
-    if (experts->ops->teardown) experts->ops->teardown(experts);
+    if (experts->state && experts->ops->teardown) experts->ops->teardown(experts);
     cot_state_destroy(&experts->ops->member, experts->state);
     cot_free(experts);
 }

@@ -159,7 +159,9 @@ static cot_status add_line(reader *r, const json_t *line)
 
 static cot_status parse_line(reader *r, const char *text, size_t length, bool whole)
 {
-    json_error_t  error;
+    json_error_t      error;
+    const char *const excess = cot_json_excess(text, length);
+    if (excess) return cot_plot_malformed(&r->place, "%s", excess);
     json_t *const line = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (!line) {
         char message[JSON_ERROR_TEXT_LENGTH];

@@ -34,7 +34,7 @@ check-long: ## what takes long, hours: tests/long/*.sh, one after the other
 	@cmake --build $(BUILD)-check -j $(JOBS)
 	@for script in tests/long/*.sh; do echo "== $$script"; BUILD=$(BUILD)-check bash $$script || exit 1; done
 
-check-peers: ## whole models against PyTorch and transformers (installs them in .venv-peers, 5.6 GB)
+check-peers: ## models and files against PyTorch, transformers, llama.cpp (installs them in .venv-peers, 5.6 GB)
 	@tools/setup.sh build peers
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) tools/peers.sh check

@@ -10,8 +10,8 @@ import importlib.metadata, json, os, pathlib, sys
 
 HEAD = """# Peers
 
-What `make check-peers` compares Coterie with, and the largest difference that it saw. This page is what it wrote when it last passed; the checks and the
-reasons for their limits are in [tests/peers/](../tests/peers).
+What the checks of `make check-peers` compare Coterie with, and the largest difference that they saw; `make check-peers` writes this page anew when all of
+them pass. The checks and the reasons for their limits are in [tests/peers/](../tests/peers).
 
 | peer | version | what is compared | largest difference | allowed |
 |---|---|---|---|---|

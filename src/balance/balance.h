@@ -16,6 +16,9 @@ typedef struct cot_balance_ops {
     /* (optional) A real scalar on the tape, already times coef. The routing is as the router left it: capacity does not
      * matter. */
     cot_tensor *(*loss)(const cot_balance *rule, cot_tape *tape, const cot_routing *routing);
+    /* (optional) In training, before the choice: blocked [T, E] = 1 where an expert may not be used, by and onto totals [E] of what
+     * experts were given so far. padding [T] or NULL. */
+    void (*constrain)(const cot_balance *rule, const cot_tensor *logits, const uint8_t *padding, double *totals, uint8_t *blocked);
     /* (optional) After a step: moves the bias [E] by the assignments [E] that experts received in it. Such a rule needs a
      * router that takes a bias. */
     void (*update_bias)(const cot_balance *rule, const int64_t *counts, int64_t experts, double *bias);

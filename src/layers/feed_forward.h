@@ -20,6 +20,15 @@ typedef struct {
     int32_t     layer[COT_MAX_LOSSES];
 } cot_losses;
 
+enum { COT_MAX_REWARDED = 256 };
+
+/* Routings that wait for the rewards of their tokens. */
+typedef struct {
+    int count;
+    struct cot_feed_forward *ffn[COT_MAX_REWARDED];
+    const cot_routing       *routing[COT_MAX_REWARDED];
+} cot_rewarded;
+
 /* What one forward pass carries past the layers. */
 typedef struct {
     const int32_t *ids;     /* [T] */
@@ -32,6 +41,7 @@ typedef struct {
     int64_t        position;  /* (generation) tokens of the sequence before this pass ... */
     int32_t        previous;  /* ... and the last of them */
     cot_losses    *losses;  /* NULL when none are wanted (evaluation) */
+    cot_rewarded  *rewarded; /* likewise */
     void (*observe)(void *context, int32_t layer, const cot_routing *routing);  /* (optional) sees every routing */
     void          *context;
 } cot_pass;
@@ -47,6 +57,9 @@ typedef struct cot_feed_forward_ops {
     int64_t    (*num_experts)(const cot_feed_forward *ffn);  /* (optional) of a sparse member */
     void       (*describe)(const cot_feed_forward *ffn, cot_model_card *card);  /* as a mixer's */
     void       (*text)(const cot_feed_forward *ffn, char *text, size_t size);  /* in words, e.g. "16 experts of 512, 2 per token (top_k router)" */
+    /* (optional) Does it learn from rewards? And what it does, as a router's. */
+    bool       (*is_rewarded)(const cot_feed_forward *ffn);
+    cot_tensor *(*reward_loss)(cot_feed_forward *ffn, cot_tape *tape, const cot_routing *routing, const double *reward);
     /* (optional) Before the first step of a run: whether buffers are made from the training text, and making them. */
     bool       (*needs_vocabulary)(const cot_feed_forward *ffn);
     cot_status (*prepare)(cot_feed_forward *ffn, const cot_vocabulary *vocabulary);

@@ -12,6 +12,7 @@
 #include "layers/feed_forward.h"
 #include "layers/route_input.h"
 #include "ops/linear.h"
+#include "ops/mask_logits.h"
 #include "ops/residual.h"
 #include "ops/router_linear.h"
 #include "ops/values.h"
@@ -39,6 +40,8 @@ typedef struct {
     cot_param      *bias;        /* [E] buffer; NULL unless a rule moves it */
     int64_t        *tally;       /* [E] assignments of the step so far, with a bias ... */
     double         *moved;       /* ... and room for moving it */
+    cot_param      *totals;      /* [E] buffer, what experts were given so far; NULL unless a rule goes by it */
+    double         *given;       /* [E] what this step has given them */
 } sparse;
 
 #define PART(key, holds, help_) \
@@ -109,6 +112,25 @@ static cot_status setup_bias(sparse *s, const cot_build *build)
     return COT_OK;
 }
 
+static const cot_balance *constraint_of(const sparse *s)
+{
+    for (int i = 0; i < s->rule_count; i++)
+        if (s->rules[i]->ops->constrain) return s->rules[i];
+    return NULL;
+}
+
+static cot_status setup_totals(sparse *s, const cot_build *build)
+{
+    if (!constraint_of(s)) return COT_OK;
+    if (!cot_router_is(s->router, COT_ROUTER_SCORES))
+        return cot_config_fail(s->balance_spec, "leaves out experts, which router '%s' has no logits of", s->router->ops->member.name);
+    s->given = cot_calloc((size_t)s->router->num_experts * sizeof *s->given);
+    if (!s->given) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a router's totals");
+    COT_TRY(cot_build_vector(build, "router.totals", s->router->num_experts, COT_INIT_ZERO, &s->totals));
+    s->totals->spec.update = COT_UPDATE_BUFFER;
+    return COT_OK;
+}
+
 /* Parts that contradict each other. */
 static cot_status check_parts(const sparse *s)
 {
@@ -141,6 +163,7 @@ static cot_status setup(cot_feed_forward *ffn, const cot_build *build)
     COT_TRY(cot_router_create(s->router_spec, s->experts->ops->count(s->experts), &inner, &s->router));
     COT_TRY(setup_rules(s));
     COT_TRY(setup_bias(s, build));
+    COT_TRY(setup_totals(s, build));
     s->limited = s->capacity_spec != NULL;
     if (s->limited) COT_TRY(cot_options_apply(cot_capacity_options, &s->capacity, s->capacity_spec));
     COT_TRY(check_parts(s));
@@ -155,6 +178,7 @@ static void teardown(cot_feed_forward *ffn)
     for (int i = 0; i < s->rule_count; i++) cot_balance_destroy(s->rules[i]);
     cot_free(s->tally);
     cot_free(s->moved);
+    cot_free(s->given);
 }
 
 static void add_loss(cot_losses *losses, cot_tensor *loss, const char *kind, int32_t layer)
@@ -175,6 +199,23 @@ static void add_losses(const sparse *s, cot_tape *tape, const cot_pass *pass, co
     if (routing->own_loss) add_loss(pass->losses, routing->own_loss, s->router->ops->member.name, layer);
 }
 
+/* ---- rewards ---- */
+
+static bool is_rewarded(const cot_feed_forward *ffn) { return ((const sparse *)ffn->state)->router->ops->reward_loss != NULL; }
+
+static cot_tensor *reward_loss(cot_feed_forward *ffn, cot_tape *tape, const cot_routing *routing, const double *reward)
+{
+    cot_router *router = ((sparse *)ffn->state)->router;
+    return router->ops->reward_loss(router, tape, routing, reward);
+}
+
+static void await_reward(cot_feed_forward *ffn, const cot_pass *pass, const cot_routing *routing)
+{
+    if (!pass->rewarded || !is_rewarded(ffn) || pass->rewarded->count == COT_MAX_REWARDED) return;
+    pass->rewarded->ffn[pass->rewarded->count] = ffn;
+    pass->rewarded->routing[pass->rewarded->count++] = routing;
+}
+
 /* ---- the bias that rules move ---- */
 
 /* Its values in double, [E] in the tape's arena. */
@@ -193,9 +234,43 @@ static void tally(sparse *s, const cot_routing *routing)
         s->tally[routing->expert[a]] += routing->slot[a] != COT_SLOT_SKIPPED;
 }
 
+/* Logits without the experts that a rule leaves out. Every pass of a step starts from the totals before it, so that a second run
+ * of a layer meets the same ones. */
+static cot_tensor *constrain(sparse *s, cot_tape *tape, const cot_pass *pass, const cot_route_input *in, cot_tensor *logits)
+{
+    const cot_balance *rule = constraint_of(s);
+    const int64_t experts = s->router->num_experts;
+    if (!rule || !cot_tape_training(tape) || cot_tape_failed(tape)) return logits;
+    double *totals = cot_tape_alloc(tape, (size_t)experts * sizeof *totals);
+    uint8_t *blocked = cot_tape_alloc(tape, (size_t)cot_tensor_count(logits));
+    if (cot_tape_failed(tape)) return logits;
+    const cot_tensor *before = &s->totals->value;
+    for (int64_t e = 0; e < experts; e++) totals[e] = cot_value_at(before->data, before->dtype, e);
+    rule->ops->constrain(rule, logits, in->padding, totals, blocked);
+    for (int64_t e = 0; pass->tally && e < experts; e++) s->given[e] += totals[e] - cot_value_at(before->data, before->dtype, e);
+    return cot_mask_logits(tape, logits, blocked);
+}
+
+static void route(sparse *s, cot_tape *tape, const cot_pass *pass, const cot_route_input *in, cot_routing *routing)
+{
+    cot_scores scores = {0};
+    s->router->ops->score(s->router, tape, in, &scores);
+    scores.logits = constrain(s, tape, pass, in, scores.logits);
+    cot_router_select(s->router, tape, in, &scores, routing);
+}
+
+static void add_totals(sparse *s)
+{
+    if (!s->totals) return;
+    for (int64_t e = 0; e < s->router->num_experts; e++)
+        cot_value_put(s->totals->value.data, s->totals->value.dtype, e, s->given[e], true);
+    s->totals->version++;
+}
+
 static void begin_step(cot_feed_forward *ffn)
 {
     sparse *s = ffn->state;
+    if (s->given) memset(s->given, 0, (size_t)s->router->num_experts * sizeof *s->given);
     if (s->tally) memset(s->tally, 0, (size_t)s->router->num_experts * sizeof *s->tally);
     if (s->router->ops->begin_step) s->router->ops->begin_step(s->router);
 }
@@ -215,6 +290,7 @@ static void end_step(cot_feed_forward *ffn)
 {
     sparse *s = ffn->state;
     if (s->router->ops->end_step) s->router->ops->end_step(s->router);
+    add_totals(s);
     if (!s->bias || s->bias->frozen) return;
     const cot_tensor *value = &s->bias->value;
     for (int64_t e = 0; e < s->router->num_experts; e++) s->moved[e] = cot_value_at(value->data, value->dtype, e);
@@ -242,7 +318,7 @@ static cot_tensor *forward(cot_feed_forward *ffn, cot_tape *tape, const cot_pass
     cot_tape_kind(tape, COT_TIME_ROUTING);
     memset(routing, 0, sizeof *routing);
     in.bias = bias_values(s, tape);
-    cot_router_run(s->router, tape, &in, routing);
+    route(s, tape, pass, &in, routing);
     if (cot_tape_failed(tape)) return residual;
     if (pass->tally) tally(s, routing);
     add_losses(s, tape, pass, routing, layer);
@@ -251,6 +327,7 @@ static cot_tensor *forward(cot_feed_forward *ffn, cot_tape *tape, const cot_pass
     if (!s->experts->ops->by_token) cot_routing_group(tape, routing);
     if (cot_tape_failed(tape)) return residual;
     if (pass->observe) pass->observe(pass->context, layer, routing);
+    await_reward(ffn, pass, routing);
     residual = s->experts->ops->forward(s->experts, tape, x, routing, residual);
     return s->has_shared ? add_shared(s, tape, x, residual) : residual;
 }
@@ -303,7 +380,9 @@ static void text(const cot_feed_forward *ffn, char *out, size_t size)
     const sparse *s = ffn->state;
     char pool[96];
     s->experts->ops->text(s->experts, pool, sizeof pool);
-    const int n = snprintf(out, size, "%s, %g per token (%s router)", pool, s->router->choices, s->router->ops->member.name);
+    const bool ahead = !cot_router_is(s->router, COT_ROUTER_CAUSAL) || (s->limited && s->capacity.policy != COT_CAPACITY_POSITION);
+    const int n = snprintf(out, size, "%s, %g per token (%s router%s)", pool, s->router->choices, s->router->ops->member.name,
+                           ahead ? ", looks ahead" : "");
     if (s->has_shared && n > 0 && (size_t)n < size)
         snprintf(out + n, size - (size_t)n, ", shared expert of %lld%s", (long long)s->shared.intermediate_size, s->shared.gate ? " with a gate" : "");
 }
@@ -317,6 +396,8 @@ const cot_feed_forward_ops cot_feed_forward_sparse = {
     .num_experts = num_experts,
     .describe = describe,
     .text = text,
+    .is_rewarded = is_rewarded,
+    .reward_loss = reward_loss,
     .needs_vocabulary = needs_vocabulary,
     .prepare = prepare,
     .begin_step = begin_step,

@@ -226,13 +226,21 @@ static cot_tensor *recomputed_layer(cot_model *model, cot_layer *layer, cot_tape
     return out[0] ? out[0] : x;
 }
 
+/* Rewards come after the pass, when a layer that is to be recomputed has forgotten its routing. */
+static bool is_rewarded(const cot_layer *layer)
+{
+    for (int i = 0; i < layer->ffn_count; i++)
+        if (layer->ffn[i]->ops->is_rewarded && layer->ffn[i]->ops->is_rewarded(layer->ffn[i])) return true;
+    return false;
+}
+
 static cot_tensor *hidden(cot_model *model, cot_tape *tape, const cot_pass *pass, void **sequences, bool recompute)
 {
     const lm *s = model->state;
     cot_tape_enter(tape, "embed");
     cot_tensor *x = cot_embed(tape, cot_tape_param(tape, model->embed), pass->ids, pass->tokens);
     for (int64_t i = 0; i < s->num_layers && !cot_tape_failed(tape); i++)
-        x = recompute && !sequences ? recomputed_layer(model, &model->layers[i], tape, pass, x)
+        x = recompute && !sequences && !is_rewarded(&model->layers[i]) ? recomputed_layer(model, &model->layers[i], tape, pass, x)
                                     : layer_forward(model, &model->layers[i], tape, pass, x, sequences ? sequences[i] : NULL);
     cot_tape_enter(tape, "final_norm");
     x = cot_rmsnorm(tape, x, cot_tape_param(tape, s->final_norm), s->rms_norm_eps);

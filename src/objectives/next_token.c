@@ -1,6 +1,9 @@
 /* Next-token cross-entropy, plus what the balance rules ask for (summed over sparse layers).   [shazeer2017outrageously], section 4 */
+#include <math.h>
+
 #include "objectives/objective.h"
 #include "ops/output_loss.h"
+#include "ops/values.h"
 #include "ops/weighted_sum.h"
 
 static const cot_option options[] = {COT_OPTION_END};
@@ -16,16 +19,40 @@ static cot_tensor *with_balance(cot_tape *tape, cot_tensor *loss, const cot_loss
     return cot_weighted_sum(tape, terms, weights, losses->count + 1);
 }
 
+/* A token's reward is minus its loss; NaN where nothing is predicted. */
+static const double *rewards(cot_tape *tape, const cot_batch *batch, const cot_tensor *nll)
+{
+    const int64_t tokens = (int64_t)batch->rows * batch->context;
+    double *reward = cot_tape_alloc(tape, (size_t)tokens * sizeof *reward);
+    for (int64_t t = 0; reward && t < tokens; t++)
+        reward[t] = batch->targets[t] < 0 ? NAN : -cot_value_at(nll->data, nll->dtype, t);
+    return reward;
+}
+
+static void add_rewarded(cot_tape *tape, const cot_batch *batch, const cot_rewarded *rewarded, const cot_tensor *nll, cot_losses *losses)
+{
+    if (cot_tape_failed(tape) || rewarded->count == 0) return;
+    const double *reward = rewards(tape, batch, nll);
+    for (int i = 0; reward && i < rewarded->count && losses->count < COT_MAX_LOSSES; i++) {
+        const int n = losses->count++;
+        losses->loss[n] = rewarded->ffn[i]->ops->reward_loss(rewarded->ffn[i], tape, rewarded->routing[i], reward);
+        losses->kind[n] = "reward";
+        losses->layer[n] = rewarded->ffn[i]->build.layer;
+    }
+}
+
 static cot_tensor *loss(const void *state, cot_tape *tape, cot_model *model, const cot_objective_input *in, cot_tensor **nll)
 {
     (void)state;
     const cot_batch *batch = in->batch;
-    const cot_pass pass = {.ids = batch->ids, .first = batch->first, .targets = batch->targets, .source = batch->source,
+    cot_rewarded rewarded = {0};
+    const cot_pass pass = {.rewarded = in->losses ? &rewarded : NULL, .ids = batch->ids, .first = batch->first, .targets = batch->targets, .source = batch->source,
                            .tokens = (int64_t)batch->rows * batch->context, .row = batch->context, .losses = in->losses,
                            .tally = in->losses != NULL, .observe = in->observe, .context = in->context};
     if (in->losses) in->losses->count = 0;
     cot_tensor *hidden = model->ops->hidden(model, tape, &pass, NULL, in->recompute);
     cot_tensor *data_loss = cot_output_loss(tape, hidden, cot_tape_param(tape, model->head), batch->targets, in->token_weight, nll);
+    if (in->losses) add_rewarded(tape, batch, &rewarded, *nll, in->losses);
     return with_balance(tape, data_loss, in->losses, in->balance_weight);
 }
 

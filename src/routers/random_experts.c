@@ -3,8 +3,8 @@
  * random: every token gets top_k experts by chance, anew each step, with gates 1 / top_k: the lower bound that a router has to
  * beat. In evaluation the draw goes by the token's position, so it repeats.
  *
- * thor: in training one expert for all tokens of a layer's batch, drawn anew each step; two such passes are what the objective
- * `consistency` ties together. In evaluation (inference) token: an expert for each token, by position; sequence: one for
+ * thor: in training one expert for all tokens of a layer's batch, drawn anew each step (the paper ties two such passes together by
+ * a divergence of their predictions; that objective is not here). In evaluation (inference) token: an expert for each token, by position; sequence: one for
  * all; average: all experts, each 1 / E.
  *
  * The router lab's "noise" replaces uniform draws: the largest of a token's row win; thor takes floor(E u) with the first

@@ -65,6 +65,9 @@ typedef struct cot_router_ops {
     void (*score)(cot_router *r, cot_tape *tape, const cot_route_input *in, cot_scores *out);
     void (*select)(cot_router *r, cot_tape *tape, const cot_route_input *in, const cot_scores *scores,
                    cot_routing *out);
+    /* (optional) What the router learns from rewards [T] that are known after the pass, a real scalar already times its weight; NaN =
+     * a token without one. T as in the routing, before or after cot_routing_expand(). */
+    cot_tensor *(*reward_loss)(cot_router *r, cot_tape *tape, const cot_routing *routing, const double *reward);
     /* (optional) Around a training step: forgets what passes tallied; moves buffers by what they tallied since. */
     void (*begin_step)(cot_router *r);
     void (*end_step)(cot_router *r);

@@ -9,6 +9,7 @@
 #include "balance/balance.h"
 #include "base/fail.h"
 #include "base/memory.h"
+#include "ops/mask_logits.h"
 #include "ops/weighted_sum.h"
 #include "routers/router.h"
 #include "routing/capacity.h"
@@ -123,6 +124,15 @@ static void add_loss(lab *l, cot_tensor *loss, const cot_member *member)
     l->losses[l->loss_count++] = loss;
 }
 
+/* Rewards of live tokens. */
+static cot_tensor *reward_loss(lab *l)
+{
+    const int64_t rows = l->routing.tokens;
+    double *reward = cot_tape_alloc(l->tape, (size_t)rows * sizeof *reward);
+    for (int64_t t = 0; reward && t < rows; t++) reward[t] = l->given.reward[l->routing.live ? l->routing.live[t] : t];
+    return l->router->ops->reward_loss(l->router, l->tape, &l->routing, reward);
+}
+
 /* Losses first: they see gates and counts as they are before capacity. */
 static void add_losses(lab *l)
 {
@@ -130,6 +140,25 @@ static void add_losses(lab *l)
         if (l->rules[i]->ops->loss)
             add_loss(l, cot_balance_loss(l->rules[i], l->tape, &l->routing), &l->rules[i]->ops->member);
     if (l->routing.own_loss) add_loss(l, l->routing.own_loss, &l->router->ops->member);
+    if (l->given.reward && l->router->ops->reward_loss) add_loss(l, reward_loss(l), &l->router->ops->member);
+}
+
+/* Logits without what a rule leaves out in training; totals start at 0. */
+static cot_tensor *constrained(lab *l)
+{
+    cot_tensor *logits = l->logits;
+    for (size_t i = 0; i < l->rule_count && l->given.training; i++) {
+        if (!l->rules[i]->ops->constrain) continue;
+        double *totals = take(l, (size_t)l->given.columns, sizeof *totals);
+        uint8_t *blocked = take(l, (size_t)cot_tensor_count(logits), 1);
+        if (!totals || !blocked) {
+            cot_tape_fail(l->tape, no_memory());
+            return logits;
+        }
+        l->rules[i]->ops->constrain(l->rules[i], logits, NULL, totals, blocked);
+        logits = cot_mask_logits(l->tape, logits, blocked);
+    }
+    return logits;
 }
 
 static cot_status run(lab *l, const cot_route_spec *spec)
@@ -145,7 +174,7 @@ static cot_status run(lab *l, const cot_route_spec *spec)
     l->logits = cot_tape_wrap(l->tape, COT_F64, 2, shape, c->logits, true);
     l->raw_noise_std = cot_tape_wrap(l->tape, COT_F64, 2, shape, raw, true);
     l->primary = c->primary ? cot_tape_wrap(l->tape, COT_F64, 2, primary, c->primary, true) : NULL;
-    const cot_scores scores = {.logits = l->logits, .raw_noise_std = c->training ? l->raw_noise_std : NULL,
+    const cot_scores scores = {.logits = constrained(l), .raw_noise_std = c->training ? l->raw_noise_std : NULL,
                                .primary = l->primary};
     const cot_route_input in = input_of(c);
     cot_router_select(l->router, l->tape, &in, &scores, &l->routing);

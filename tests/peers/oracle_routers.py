@@ -366,3 +366,33 @@ def dselect_k(case, o, r):
         weights.append(w)
     chosen = above(weights, 0)
     return dict(chosen=chosen, gates=pick(weights, chosen), probs=weights)
+
+
+# ---- policies ----
+
+
+def draw_from(p, u):
+    mass = 0.0
+    for e, x in enumerate(p):
+        mass += x
+        if x > 0 and u < mass:
+            return e
+    return max(range(len(p)), key=lambda e: p[e])
+
+
+@router("reinforce", lambda rng, E: dict(policy_coef=rng.choice([1, 0.5]), entropy_coef=rng.choice([0, 0.1]), baseline="none",
+                                         exploration=rng.choice(["sample", "epsilon_greedy"]), epsilon=rng.choice([0.05, 0.5])))
+def reinforce(case, o, r):
+    chosen, T = [ranking(row)[:1] for row in r["clean"]], case["T"]
+    for t, row in enumerate(chosen):
+        u, p = case["noise"][t][0], [x.value for x in r["probs"][t]]
+        if case["training"] and o["exploration"] == "sample":
+            row[0] = draw_from(p, u)
+        elif case["training"] and u < o["epsilon"]:
+            e = int(u / o["epsilon"] * case["E"])
+            row[0] = e if e < case["E"] and p[e] > 0 else row[0]
+    own = None
+    if case["reward"] is not None:
+        own = total(log(r["probs"][t][row[0]]) * (-o["policy_coef"] * case["reward"][t] / T) for t, row in enumerate(chosen))
+        own = own + total(p * log(p) * (o["entropy_coef"] / T) for row in r["probs"] for p in row if p.value > 0)
+    return dict(k=1, chosen=chosen, gates=[[Var(1.0)] for _ in chosen], own=own)

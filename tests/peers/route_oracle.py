@@ -186,7 +186,7 @@ def live_only(case):
         if case[key]:
             runs = [[live.index(t) for t in run if t in live] for run in case[key]]
             some[key] = [run for run in runs if run]
-    for key in ("logits", "noise", "raw", "primary", "tokens", "labels", "positions"):
+    for key in ("logits", "noise", "raw", "primary", "tokens", "labels", "positions", "reward"):
         some[key] = case[key] and [case[key][t] for t in live]
     if not case["positions"]:
         some["positions"] = [t - run[0] for run in case["sequences"] or [list(range(case["T"]))] for t in run if t in live]
@@ -280,7 +280,7 @@ def random_case(rng, kind):
         E, columns = ROUTERS[kind].columns(rng, router)
     scale, grid = rng.choice([0.3, 1, 4, 30]), rng.random() < 0.3  # on a grid there are ties
     logits = [[rng.gauss(0, scale) for _ in range(columns)] for _ in range(T)]
-    if grid:
+    if grid and masked:  # elsewhere ties are decided by rounding
         logits = [[float(round(x)) for x in row] for row in logits]
     mask = rng.choice([0, 0, 0.2, 0.6]) if masked else 0
     logits = [[-INF if rng.random() < mask else x for x in row] for row in logits]
@@ -300,14 +300,14 @@ def random_case(rng, kind):
             "primary": [[rng.gauss(0, 1) for _ in range(groups)] for _ in range(T)] if kind == "hierarchical" else None,
             "tokens": [rng.randint(0, 5) for _ in range(T)], "labels": [rng.randint(-1, 7) for _ in range(T)],
             "positions": [rng.randint(0, 9) for _ in range(T)] if rng.random() < 0.5 else None,
-            "sequences": random_groups(rng, T), "capacity": capacity}
+            "sequences": random_groups(rng, T), "reward": [rng.gauss(0, 1) for _ in range(T)] if kind == "reinforce" else None, "capacity": capacity}
 
 
 def write_input(case):
     text = {"logits": case["logits"], "noise": case["noise"], "training": case["training"]}
     if case["raw"]:
         text["raw_noise_std"] = case["raw"]
-    for key in ("bias", "thresholds", "tokens", "labels", "positions"):
+    for key in ("bias", "thresholds", "tokens", "labels", "positions", "reward"):
         if case[key]:
             text[key] = case[key]
     if case["primary"] is not None:

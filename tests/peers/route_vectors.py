@@ -69,6 +69,11 @@ CASES = [
     ("a balanced hash counts the given tokens", "{kind: hash, hash: balanced}", {"logits": [[0, 0]] * 6, "tokens": [5, 5, 5, 1, 1, 3]},
      {"load": [3, 3], "gates": {"0:0": 1.0, "1:0": 1.0, "2:0": 1.0, "3:1": 1.0, "4:1": 1.0, "5:1": 1.0}}, []),
     ("two levels", "{kind: hierarchical, top_groups: 1, top_k: 1}", {"logits": [[1, 2, 9, 3]], "primary_logits": [[2, 1]]}, {"gates": {"0:1": 1.0}}, []),
+    ("a policy's loss: the better expert's reward raises it", "{kind: reinforce, policy_coef: 1, entropy_coef: 0}",
+     {"logits": [[0, 0]], "reward": [2]}, {"gates": {"0:0": 1.0}, "losses": {"reinforce": 1.386294}, "gradient0": [-1.0, 1.0]}, []),
+    ("mean assignment: expert 0 is left out after two tokens", "{kind: dense_softmax}", {"logits": [[9, -9]] * 4, "training": True},
+     {"load": [4, 4], "gates": {"0:0": 1.0, "0:1": 0.0, "1:0": 1.0, "1:1": 0.0, "2:1": 1.0, "2:0": 0.0, "3:0": 1.0, "3:1": 0.0}},
+     ["--balance", "{kind: mean_assignment, margin: 0.75}"]),
     ("z-loss", "{kind: top_k, top_k: 1}", {"logits": [[1, 2, 3]]}, {"losses": {"z_loss": 11.611778}, "gradient0": [0.613577, 1.667876, 4.533758]},
      ["--balance", "{kind: z_loss, coef: 1}"]),
 ]

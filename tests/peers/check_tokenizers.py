@@ -190,7 +190,7 @@ def check_trained(arguments, documents, left_out, work):
     print("trained here, against sentencepiece:")
     for name, path in sentencepiece_models(corpus, work, arguments.only):
         compare_sentencepiece(arguments.dump, name, path, share(name), work)
-        if "byte fallback" in name:
+        if name.startswith("BPE, byte fallback"):  # unigram in a tokenizer.json adds up in double precision: near ties differ
             plain = [text.replace("<", "") for text in documents[::16]]
             check_auto_tokenizer(arguments.dump, name, path, plain, work)
 

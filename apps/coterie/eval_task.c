@@ -116,6 +116,7 @@ static void print_task(const cot_task_result *r)
     if (isfinite(r->chance)) printf("; guessing gives %.4f", r->chance);
     printf("\n\n");
     print_scores(r);
+    if (r->left_out) printf("\n%lld questions were left out: an answer of theirs is longer than the window\n", (long long)r->left_out);
     if (r->cut) printf("\n%lld questions were longer than the window and lost their beginning\n", (long long)r->cut);
     printf("\ncalibration of %s: ECE %.4f in %lld bins of equal width, %.4f of equal mass", choices ? "the chosen answer" : "the most probable token",
            r->top.ece_width, (long long)r->top.bins, r->top.ece_mass);
@@ -136,6 +137,7 @@ static void print_summary(cot_task_result *const *results, size_t count)
     static const char *const heading[] = {"task", "kind", "questions", "guessing", "acc", "stderr", "ties", "acc_norm", "brier_score", "bits_per_byte", "ECE"};
     static const char *const means[] = {"acc", "acc_norm", "brier_score", "bits_per_byte"};
     double sum[4] = {0};
+    size_t notes = 0;
     table *t = table_create("llrrrrrrrrr");
     for (size_t i = 0; i < sizeof heading / sizeof *heading; i++) table_cell(t, "%s", heading[i]);
     for (size_t i = 0; i < count; i++) {
@@ -159,6 +161,10 @@ static void print_summary(cot_task_result *const *results, size_t count)
     for (size_t m = 1; m < 4; m++) number_cell(t, 4, sum[m] / (double)count);
     table_cell(t, "%s", "");
     table_print(t, 0, stdout);
+    for (size_t i = 0; i < count; i++)
+        if (results[i]->left_out || results[i]->cut)
+            printf("%s%s: %lld questions left out (an answer is longer than the window), %lld without their beginning\n", notes++ ? "" : "\n", results[i]->name,
+                   (long long)results[i]->left_out, (long long)results[i]->cut);
 }
 
 /* ---- JSON ---- */

@@ -61,7 +61,7 @@ COT_API cot_status cot_task_prompt(const cot_task *task, const cot_task_options 
 
 /** One question as the model answered it. A = its alternatives: choices, contexts, sentences, or 1. */
 typedef struct {
-    int64_t  line;            /**< in its file */
+    int64_t  question, line;  /**< index in the task; line in its file */
     int32_t  alternatives, gold;
     double  *log_probability; /**< [A] nats, of all tokens of the continuation */
     double  *unconditional;   /**< [A] the same without the context (COT_TASK_CHOICES; else 0) */
@@ -95,7 +95,9 @@ typedef struct {
 typedef struct {
     char            *name;
     cot_task_kind    kind;
-    int64_t          questions, shots, window;
+    int64_t          questions;     /**< asked */
+    int64_t          left_out;      /**< not asked: an answer of theirs is longer than the window */
+    int64_t          shots, window;
     int64_t          cut;           /**< questions with a context that lost its beginning */
     double           chance;        /**< accuracy of guessing; NaN for completions */
     size_t           score_count;
@@ -113,11 +115,12 @@ typedef struct {
  *   progress    NULL, or told how many questions are done of how many; returns false to stop
  *   out         the caller frees it with cot_task_result_destroy()
  *
- * A context and a continuation are encoded together; white space at the context's end goes to the continuation. An
- * empty context is the tokenizer's end-of-text token.
+ * A context and a continuation are encoded together, behind the token that texts of the tokenizer begin with, if they
+ * do; white space at the context's end goes to the continuation. An empty context is that token, or else the one that
+ * ends texts.
  *
- * Errors   COT_INVALID when there are not enough questions for the examples, or a continuation is longer than the
- *          window (with file and line); COT_NOT_FINITE; COT_STOPPED; COT_OUT_OF_MEMORY.
+ * Errors   COT_INVALID when there are not enough questions for the examples, or none fits into the window (with file and
+ *          line); COT_NOT_FINITE; COT_STOPPED; COT_OUT_OF_MEMORY.
  * Source   lm-eval [gao2021framework]; calibration [guo2017calibration], [srivastava2023beyond].
  */
 COT_API cot_status cot_task_run(cot_model *model, const cot_tokenizer *tokenizer, const cot_task *task, const cot_task_options *options,

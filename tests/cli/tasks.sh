@@ -71,7 +71,7 @@ refuses "cannot read 'absent.jsonl'" eval run --task absent.jsonl
 refuses "choices.jsonl has only 39 other questions" eval run --task choices.jsonl --shots 40
 refuses "pairs.jsonl: examples of another kind" eval run --task choices.jsonl --shots 1 --shots-from pairs.jsonl
 refuses "a window of 17 tokens, expected 1 to 16, the model's context" eval run --task choices.jsonl --window 17
-refuses "choices.jsonl:" eval run --task choices.jsonl --window 2
+refuses "choices.jsonl:1: a continuation of" eval run --task choices.jsonl --window 1
 refuses "absent/answers.jsonl" eval run --task choices.jsonl --answers absent/answers.jsonl
 expect 2 eval run --task choices.jsonl --task pairs.jsonl --answers answers.jsonl
 err_has "--answers keeps one task's"

@@ -368,7 +368,7 @@ static void check_run(const fixture *f, const cot_task *task, const cot_task_opt
         for (int32_t i = 0; i < r->answers[q].alternatives; i++) {
             char *context, *continuation, both[1024];
             bool  greedy;
-            CHECK_OK(cot_task_prompt(task, o, q, i, &context, &continuation));
+            CHECK_OK(cot_task_prompt(task, o, r->answers[q].question, i, &context, &continuation));
             snprintf(both, sizeof both, "%s%s", context, continuation);
             size_t trailing = 0;
             while (trailing < strlen(context) && strchr(" \n\t", context[strlen(context) - 1 - trailing])) trailing++;
@@ -449,7 +449,7 @@ static void what_cannot_be_asked(void **state)
     cot_task *t = task_of(&f.files, "a.jsonl", "{\"query\": \"q\", \"choices\": [\"ab\", \"a continuation of thirty bytes\"], \"gold\": 0}\n");
     cot_task *pairs = task_of(&f.files, "p.jsonl", "{\"sentence_good\": \"a\", \"sentence_bad\": \"b\"}\n");
     const struct { const cot_task *task; cot_task_options options; const char *said; } wrong[] = {
-        {t, {.window = 30}, "a.jsonl:1: a continuation of 31 tokens, expected at most 30, the window"},
+        {t, {.window = 30}, "a.jsonl:1: a continuation of 31 tokens, expected at most 30, the window; no question fits into it"},
         {t, {.window = 65}, "a window of 65 tokens, expected 1 to 64, the model's context"},
         {t, {.window = -1}, "a window of -1 tokens"},
         {t, {.shots = -1}, "-1 examples"},
@@ -505,6 +505,35 @@ static void memory_may_be_short(void **state)
     drop_fixture(&f);
 }
 
+/* What does not fit is left out, and what is left is what a task without it gives. */
+static void long_answers_are_left_out(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {
+        "{\"query\": \"q\", \"choices\": [\"a\", \"b\"], \"gold\": 1}\n",
+        "{\"query\": \"long\", \"choices\": [\"c\", \"longer than ten tokens\"], \"gold\": 1}\n",
+        "{\"query\": \"r\", \"choices\": [\"dd\", \"e\"], \"gold\": 0}\n",
+    };
+    fixture f = make_fixture();
+    char some[512], all[512];
+    snprintf(all, sizeof all, "%s%s%s", rows[0], rows[1], rows[2]);
+    snprintf(some, sizeof some, "%s%s", rows[0], rows[2]);
+    cot_task *t[2] = {task_of(&f.files, "all.jsonl", all), task_of(&f.files, "some.jsonl", some)};
+    cot_task_result *r[2];
+    for (int i = 0; i < 2; i++) CHECK_OK(cot_task_run(f.model, f.tokenizer, t[i], &(cot_task_options){.window = 10}, NULL, NULL, &r[i]));
+    assert_int_equal(r[0]->left_out, 1);
+    assert_int_equal(r[1]->left_out, 0);
+    assert_int_equal(r[0]->questions, 2);
+    assert_int_equal(r[0]->answers[1].question, 2);
+    assert_int_equal(r[0]->answers[1].line, 3);
+    for (size_t i = 0; i < r[1]->score_count; i++) assert_true(r[0]->scores[i].value == r[1]->scores[i].value);
+    for (int i = 0; i < 2; i++) {
+        cot_task_result_destroy(r[i]);
+        cot_task_destroy(t[i]);
+    }
+    drop_fixture(&f);
+}
+
 /* JSON and answers, by one number of each. */
 static void json_holds_it_all(void **state)
 {
@@ -548,7 +577,7 @@ int main(void)
         cmocka_unit_test(shots_are_drawn_evenly), cmocka_unit_test(scores_by_hand),      cmocka_unit_test(completions_by_hand),
         cmocka_unit_test(calibration_by_hand),  cmocka_unit_test(temperature_is_found),  cmocka_unit_test(tasks_are_the_slow_computation),
         cmocka_unit_test(a_uniform_model_ties), cmocka_unit_test(what_cannot_be_asked),  cmocka_unit_test(memory_may_be_short),
-        cmocka_unit_test(json_holds_it_all),
+        cmocka_unit_test(json_holds_it_all),    cmocka_unit_test(long_answers_are_left_out),
     };
     (void)cot_set_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@ with white space at the end of contexts. With --shared FOLDER (or COTERIE_SHARED
 Tolerances. Both compute in f32; a log probability is a sum over tokens, and each differs by some 1e-5 nats at most: 2e-4 for all of a
 continuation. An accuracy may differ by a question for every question whose best alternatives lie within twice that; no others.
 """
-import argparse, contextlib, importlib.metadata, io, json, logging, os, pathlib, random, subprocess, sys, tempfile, warnings
+import argparse, contextlib, gzip, importlib.metadata, io, itertools, json, logging, os, pathlib, random, subprocess, sys, tempfile, warnings
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TQDM_DISABLE="1", LOGLEVEL="ERROR",
                   HF_DATASETS_DISABLE_PROGRESS_BARS="1")
@@ -17,6 +17,7 @@ warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
 
 import lm_eval
+from peers_table import record
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -77,6 +78,14 @@ def pair_rows(seed, count):
 def completion_rows(seed, count, space=""):
     for draw, text in questions(seed, count):
         yield {"context": text(3, 40), "continuation": space + text(1, 3)}
+
+
+def short_rows(path, folder):
+    """The first hundred rows whose answers fit into the window even at a token a byte: lm-eval takes no others."""
+    lines = (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8")
+    answers = lambda row: row.get("choices") or [row["continuation"]]
+    rows = (row for row in map(json.loads, lines) if all(len(a.encode()) < CONTEXT - 6 for a in answers(row)))
+    return write_rows(folder / f"{path.name.split('.')[0]}.jsonl", itertools.islice(rows, 100))
 
 
 # ---- lm-eval ----
@@ -151,6 +160,7 @@ def compare(what, coterie, folder, model_path, model, path, kind, *, shots=0, sh
         assert len(mine) == len(said), (len(mine), len(said))
         worst = max(worst, *(abs(a - b[0]) for a, b in zip(mine, said)))
         greedy += row["greedy"] != said[row["gold"]][1]
+    record("lm_eval", f"log probabilities of a task's requests, {what.split(',')[0]}", worst, NATS, "nats")
     check("log probability of every request", worst <= NATS, f": worst difference {worst:.1e} (limit {NATS:.0e})")
     check("what is greedy", greedy == 0, f": {greedy} differ")
     for metric in metrics:
@@ -195,10 +205,9 @@ def compare_model(name, coterie, folder, shared):
     ask("completions that bring their space", write_rows(folder / "spaced.jsonl", completion_rows(7, 50, space=" ")), "completion", delimiter="")
     if not shared:
         return
-    data = shared / "data/eval"
     for file, kind in (("multiple_choice/arc_easy.jsonl", "choices"), ("multiple_choice/piqa.jsonl", "choices"), ("multiple_choice/winogrande.jsonl", "contexts"),
                        ("multiple_choice/boolq.jsonl.gz", "choices"), ("completion/lambada_openai.jsonl.gz", "completion")):
-        ask(file, data / file, kind, limit=100)
+        ask(file, short_rows(shared / "data/eval" / file, folder), kind)
 
 
 def main():

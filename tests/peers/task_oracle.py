@@ -48,11 +48,11 @@ def check(what, got, want, slack=TINY):
 
 
 def main():
-    questions = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8") if line.strip()]
+    lines = open(sys.argv[1], encoding="utf-8").readlines()
     answers = [json.loads(line) for line in open(sys.argv[2], encoding="utf-8")]
     [result] = json.load(open(sys.argv[3], encoding="utf-8"))["tasks"]
     scores, n = result["scores"], len(answers)
-    questions = questions[:n]
+    questions = [json.loads(lines[answer["line"] - 1]) for answer in answers]
     assert result["questions"] == n
     lls, golds = [], []
     for question, answer in zip(questions, answers):

@@ -47,6 +47,7 @@ cot_status cot_task_result_to_json(const cot_task_result *r, char **out)
     json_object_set_new(root, "task", json_string(r->name));
     json_object_set_new(root, "kind", json_string(cot_task_kind_name(r->kind)));
     json_object_set_new(root, "questions", json_integer((json_int_t)r->questions));
+    json_object_set_new(root, "left_out", json_integer((json_int_t)r->left_out));
     json_object_set_new(root, "shots", json_integer((json_int_t)r->shots));
     json_object_set_new(root, "window", json_integer((json_int_t)r->window));
     json_object_set_new(root, "cut", json_integer((json_int_t)r->cut));
@@ -76,9 +77,8 @@ static json_t *alternative(const cot_task_answer *a, cot_task_kind kind, int32_t
     return entry;
 }
 
-static cot_status answer(const cot_task_result *r, const cot_task *task, const cot_task_options *options, int64_t q, json_t **out)
+static cot_status answer(const cot_task_result *r, const cot_task *task, const cot_task_options *options, const cot_task_answer *a, json_t **out)
 {
-    const cot_task_answer *a = &r->answers[q];
     json_t *row = json_object(), *list = json_array();
     json_object_set_new(row, "line", json_integer((json_int_t)a->line));
     json_object_set_new(row, "gold", json_integer(a->gold));
@@ -87,7 +87,7 @@ static cot_status answer(const cot_task_result *r, const cot_task *task, const c
     *out = row;
     for (int32_t i = 0; i < a->alternatives; i++) {
         char *context, *continuation;
-        const cot_status status = cot_task_prompt(task, options, q, i, &context, &continuation);
+        const cot_status status = cot_task_prompt(task, options, a->question, i, &context, &continuation);
         if (status != COT_OK) {
             json_decref(list);
             return status;
@@ -118,7 +118,7 @@ cot_status cot_task_result_write_answers(const cot_task_result *result, const co
     if (status != COT_OK) return status;
     for (int64_t q = 0; status == COT_OK && q < result->questions; q++) {
         json_t *row = NULL;
-        status = answer(result, task, options, q, &row);
+        status = answer(result, task, options, &result->answers[q], &row);
         if (status == COT_OK) status = write_answer(writer, row);
         json_decref(row);
     }

@@ -24,8 +24,11 @@ typedef struct {
     const cot_task         *task;
     const cot_task_options *options;
     cot_tokenizer_encoder  *encoder;
+    int32_t                 start;    /* what texts begin with; -1 = with themselves */
     int32_t                 prefix;   /* what stands for an empty context; -1 = nothing can */
     int64_t                 window;
+    int64_t                 asked;    /* questions to ask, those included that do not fit */
+    int64_t                 long_line, long_tokens;  /* of the first answer that does not fit */
     cot_task_result        *result;
     cot_prompt              context, continuation;
     int32_t                *before;   /* tokens of the context alone */
@@ -98,12 +101,13 @@ static cot_status encode_alone(asking *a, const char *text, size_t length, int32
     return add_ids(a, ids, count);
 }
 
-/* Context and continuation as one text; what goes beyond the tokens of the context alone is scored. The prompt's context
- * is left with the continuation behind it. */
+/* Context and continuation, which are one text in the prompt's context already; what goes beyond the tokens of the context
+ * alone is scored. */
 static cot_status encode_together(asking *a, size_t context, int32_t *scored)
 {
     const int32_t *ids;
     size_t count;
+    if (a->start >= 0) COT_TRY(add_ids(a, &a->start, 1));
     COT_TRY(encode(a, a->context.text, context, &ids, &count));
     COT_TRY(grow(&a->before, &a->before_room, count, sizeof *a->before));
     memcpy(a->before, ids, count * sizeof *ids);
@@ -121,23 +125,19 @@ static cot_status encode_together(asking *a, size_t context, int32_t *scored)
 }
 
 /* Keeps the last window + 1 tokens of the sequence from `begin` on. */
-static cot_status cut(asking *a, const cot_question *q, size_t begin, int32_t scored, cot_task_answer *answer)
+static void cut(asking *a, size_t begin, cot_task_answer *answer)
 {
-    const size_t count = a->id_count - begin, most = (size_t)a->window + 1;
-    if (scored > a->window)
-        return cot_fail(COT_INVALID, "%s:%lld: a continuation of %d tokens, expected at most %lld, the window", a->task->file, (long long)q->line, scored,
-                        (long long)a->window);
-    if (count <= most) return COT_OK;
+    const size_t most = (size_t)a->window + 1;
+    if (a->id_count - begin <= most) return;
     answer->cut = true;
     memmove(a->ids + begin, a->ids + a->id_count - most, most * sizeof *a->ids);
     a->id_count = begin + most;
-    return COT_OK;
 }
 
-static cot_status add_request(asking *a, int64_t question, int32_t alternative, bool unconditional)
+/* *fits: false when the continuation is longer than the window; then nothing is added. */
+static cot_status add_request(asking *a, cot_task_answer *answer, int32_t alternative, bool unconditional, bool *fits)
 {
-    const cot_question *q = &a->task->questions[question];
-    cot_task_answer *answer = &a->result->answers[question];
+    const int64_t question = answer->question;
     const size_t begin = a->id_count;
     int32_t scored = 0;
     COT_TRY(cot_prompt_continuation(&a->continuation, a->task, a->options, question, alternative));
@@ -148,7 +148,12 @@ static cot_status add_request(asking *a, int64_t question, int32_t alternative, 
     memcpy(a->context.text + a->context.length, a->continuation.text, a->continuation.length);
     a->context.length += a->continuation.length;
     COT_TRY(context ? encode_together(a, context, &scored) : encode_alone(a, a->context.text, a->context.length, &scored));
-    COT_TRY(cut(a, q, begin, scored, answer));
+    *fits = scored <= a->window;
+    if (!*fits) {
+        if (!a->long_line) a->long_line = answer->line, a->long_tokens = scored;
+        return COT_OK;
+    }
+    cut(a, begin, answer);
     size_t request_room = a->room;
     COT_TRY(grow(&a->requests, &request_room, a->count + 1, sizeof *a->requests));
     COT_TRY(grow(&a->sequences, &a->room, a->count + 1, sizeof *a->sequences));
@@ -167,10 +172,20 @@ static int32_t characters_of(const char *text)
     return count;
 }
 
-static cot_status make_answer(const cot_question *q, cot_task_answer *out)
+static void release_answer(cot_task_answer *answer)
 {
+    cot_free(answer->log_probability);
+    cot_free(answer->unconditional);
+    cot_free(answer->tokens);
+    cot_free(answer->characters);
+    cot_free(answer->bytes);
+}
+
+static cot_status make_answer(const cot_task *task, int64_t question, cot_task_answer *out)
+{
+    const cot_question *q = &task->questions[question];
     const int32_t n = question_alternatives(q);
-    *out = (cot_task_answer){.line = q->line, .alternatives = n, .gold = q->gold};
+    *out = (cot_task_answer){.question = question, .line = q->line, .alternatives = n, .gold = q->gold};
     out->log_probability = cot_calloc((size_t)n * sizeof *out->log_probability);
     out->unconditional = cot_calloc((size_t)n * sizeof *out->unconditional);
     out->tokens = cot_calloc((size_t)n * sizeof *out->tokens);
@@ -184,15 +199,25 @@ static cot_status make_answer(const cot_question *q, cot_task_answer *out)
     return COT_OK;
 }
 
+/* One with an answer longer than the window is left out whole. */
 static cot_status add_question(asking *a, int64_t question)
 {
-    const cot_question *q = &a->task->questions[question];
-    COT_TRY(make_answer(q, &a->result->answers[question]));
-    for (int32_t i = 0; i < question_alternatives(q); i++) {
-        COT_TRY(add_request(a, question, i, false));
-        if (a->task->kind == COT_TASK_CHOICES) COT_TRY(add_request(a, question, i, true));
+    cot_task_result *r = a->result;
+    const size_t ids = a->id_count, count = a->count;
+    cot_task_answer *answer = &r->answers[r->questions++];
+    bool fits = true;
+    COT_TRY(make_answer(a->task, question, answer));
+    for (int32_t i = 0; fits && i < answer->alternatives; i++) {
+        COT_TRY(add_request(a, answer, i, false, &fits));
+        if (fits && a->task->kind == COT_TASK_CHOICES) COT_TRY(add_request(a, answer, i, true, &fits));
     }
-    a->result->cut += a->result->answers[question].cut;
+    r->cut += fits && answer->cut;
+    if (fits) return COT_OK;
+    a->id_count = ids;
+    a->count = count;
+    r->left_out++;
+    r->questions--;
+    release_answer(answer);
     return COT_OK;
 }
 
@@ -221,7 +246,7 @@ static bool tell(void *context, uint64_t done, uint64_t total)
     const asking *a = context;
     const uint64_t questions = (uint64_t)(a->block_end - a->block_begin);
     const uint64_t answered = (uint64_t)a->block_begin + (total ? questions * done / total : questions);
-    return !a->progress || a->progress(a->progress_context, answered, (uint64_t)a->result->questions);
+    return !a->progress || a->progress(a->progress_context, answered, (uint64_t)a->asked);
 }
 
 static cot_status score_block(asking *a)
@@ -241,14 +266,16 @@ static cot_status score_block(asking *a)
 
 static cot_status ask(asking *a)
 {
-    for (int64_t q = 0; q < a->result->questions; q++) {
+    for (int64_t q = 0; q < a->asked; q++) {
         COT_TRY(add_question(a, q));
-        if (a->id_count < BLOCK_TOKENS && q + 1 < a->result->questions) continue;
+        if (a->id_count < BLOCK_TOKENS && q + 1 < a->asked) continue;
         a->block_end = q + 1;
         COT_TRY(score_block(a));
         a->block_begin = a->block_end;
     }
-    return COT_OK;
+    if (a->result->questions) return COT_OK;
+    return cot_fail(COT_INVALID, "%s:%lld: a continuation of %lld tokens, expected at most %lld, the window; no question fits into it", a->task->file,
+                    (long long)a->long_line, (long long)a->long_tokens, (long long)a->window);
 }
 
 /* ---- the whole ---- */
@@ -268,7 +295,6 @@ static cot_status check_options(const cot_task *task, const cot_task_options *o,
 
 static cot_status make_result(const asking *a, cot_task_result **out)
 {
-    const int64_t limit = a->options->limit, all = (int64_t)a->task->count;
     cot_task_result *r = cot_calloc(sizeof *r);
     if (!r) return no_memory();
     *out = r;
@@ -276,10 +302,8 @@ static cot_status make_result(const asking *a, cot_task_result **out)
     r->shots = a->options->shots;
     r->window = a->window;
     r->name = cot_strdup(a->task->name);
-    r->answers = cot_calloc((size_t)all * sizeof *r->answers);
-    if (!r->name || !r->answers) return no_memory();
-    r->questions = limit && limit < all ? limit : all;
-    return COT_OK;
+    r->answers = cot_calloc((size_t)a->asked * sizeof *r->answers);
+    return r->name && r->answers ? COT_OK : no_memory();
 }
 
 static void release(asking *a)
@@ -297,13 +321,7 @@ static void release(asking *a)
 void cot_task_result_destroy(cot_task_result *r)
 {
     if (!r) return;
-    for (int64_t q = 0; q < r->questions; q++) {
-        cot_free(r->answers[q].log_probability);
-        cot_free(r->answers[q].unconditional);
-        cot_free(r->answers[q].tokens);
-        cot_free(r->answers[q].characters);
-        cot_free(r->answers[q].bytes);
-    }
+    for (int64_t q = 0; q < r->questions; q++) release_answer(&r->answers[q]);
     cot_calibration_release(&r->top);
     cot_calibration_release(&r->all);
     cot_free(r->answers);
@@ -317,8 +335,10 @@ cot_status cot_task_run(cot_model *model, const cot_tokenizer *tokenizer, const 
 {
     *out = NULL;
     COT_TRY(check_options(task, options, model->context));
-    asking a = {.model = model, .task = task, .options = options, .prefix = cot_tokenizer_end_of_text(tokenizer),
+    asking a = {.model = model, .task = task, .options = options, .start = cot_tokenizer_start_of_text(tokenizer), .asked = (int64_t)task->count,
                 .window = options->window ? options->window : model->context, .progress = progress, .progress_context = context};
+    a.prefix = a.start >= 0 ? a.start : cot_tokenizer_end_of_text(tokenizer);
+    if (options->limit && options->limit < a.asked) a.asked = options->limit;
     cot_status status = cot_tokenizer_encoder_create(tokenizer, &a.encoder);
     if (status == COT_OK) status = make_result(&a, &a.result);
     if (status == COT_OK) status = ask(&a);

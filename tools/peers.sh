@@ -14,7 +14,7 @@ export HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1
 
 # Nothing is installed before it has been said what; a finished environment is left alone.
 prepare() {
-    "$python" -c 'import torch, transformers, safetensors, tokenizers, sentencepiece, regex, numpy, scipy, yaml, llama_cpp' 2>/dev/null && return
+    "$python" -c 'import torch, transformers, safetensors, tokenizers, sentencepiece, regex, numpy, scipy, yaml, llama_cpp, lm_eval, accelerate' 2>/dev/null && return
     {
         echo "installing into $venv, about 5.6 GB, once (a few minutes; remove the folder to be rid of it):"
         grep -v '^#' bench/peers/requirements.txt | sed 's/^/  /'
@@ -48,6 +48,8 @@ check() {
     "$python" tests/peers/check_tokenizers.py "$build/dump_tokens" || failed=1
     printf '\nAgainst llama.cpp\n\n'
     "$python" tests/peers/check_llama_cpp.py "$build/coterie" || failed=1
+    printf '\nAgainst lm-eval\n\n'
+    "$python" tests/peers/check_tasks.py "$build/coterie" || failed=1
     [ $failed = 0 ] && "$python" tests/peers/peers_table.py "$PEERS_SEEN" docs/peers.md && printf '\n' && cat docs/peers.md
     rm -f "$PEERS_SEEN"
     exit $failed

@@ -28,7 +28,8 @@ COT_API cot_status cot_config_read(const char *path, cot_config **out);
 /** The same from text; `name` stands for the file in messages. */
 COT_API cot_status cot_config_parse(const char *text, const char *name, cot_config **out);
 
-COT_API void cot_config_destroy(cot_config *config);  /**< Frees a whole tree; accepts NULL. Call it on the root only. */
+/** Frees a whole tree; accepts NULL. Call it on the root only. */
+COT_API void cot_config_destroy(cot_config *config);
 
 /** A deep copy (the result is a root of its own). */
 COT_API cot_status cot_config_copy(const cot_config *config, cot_config **out);
@@ -69,6 +70,9 @@ COT_API void cot_config_remove(cot_config *config, const char *path);
  */
 COT_API cot_status cot_config_overlay(cot_config *config, const cot_config *over);
 
+/* Walking over a tree; nodes live as long as their root, and NULL nodes are absent ones. */
+
+/** What a node is: a scalar, a list or a map. */
 COT_API cot_config_kind   cot_config_get_kind(const cot_config *config);
 COT_API size_t            cot_config_size(const cot_config *config);                      /**< Entries of a list or map; 0 for others. */
 COT_API const cot_config *cot_config_at(const cot_config *config, size_t index);          /**< The index-th entry, or NULL. */
@@ -85,11 +89,14 @@ COT_API int               cot_config_line(const cot_config *config);            
  * Errors   COT_INVALID with file, line, and what was expected.
  */
 COT_API cot_status cot_config_int(const cot_config *config, int64_t *out);
+/** The same for a number. */
 COT_API cot_status cot_config_double(const cot_config *config, double *out);
+/** The same for true or false. */
 COT_API cot_status cot_config_bool(const cot_config *config, bool *out);
 
-/** The tree as YAML (block style) or JSON text; the caller frees it with free(). */
+/** The tree as YAML text (block style); the caller frees it with free(). */
 COT_API cot_status cot_config_to_yaml(const cot_config *config, char **out);
+/** The same as JSON text. */
 COT_API cot_status cot_config_to_json(const cot_config *config, char **out);
 
 #ifdef __cplusplus

@@ -72,7 +72,8 @@ COT_API cot_status cot_texts_read(void *texts, const char **text, size_t *length
 /** Bytes of files read so far, and of all files. */
 COT_API void cot_texts_done(const cot_texts *texts, uint64_t *done, uint64_t *total);
 
-COT_API void cot_texts_close(cot_texts *texts);  /**< Accepts NULL. */
+/** Gives back what cot_texts_open() took; accepts NULL. */
+COT_API void cot_texts_close(cot_texts *texts);
 
 /* ---- corpus ---- */
 
@@ -109,7 +110,8 @@ typedef struct {
 COT_API cot_status cot_corpus_create(const cot_config *data, const cot_tokenizer *tokenizer, cot_data_progress progress,
                                      void *context, cot_corpus **out);
 
-COT_API void cot_corpus_destroy(cot_corpus *corpus);  /**< After its batches and windows; accepts NULL. */
+/** Gives a corpus back, after its batches and windows; accepts NULL. */
+COT_API void cot_corpus_destroy(cot_corpus *corpus);
 
 COT_API int64_t     cot_corpus_context(const cot_corpus *corpus);      /**< Option `context`: tokens of a row. */
 COT_API int32_t     cot_corpus_vocabulary(const cot_corpus *corpus);   /**< Ids are below it. */

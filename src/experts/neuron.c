@@ -20,10 +20,6 @@ static cot_status setup(cot_experts *experts, const cot_build *build)
     return cot_row_pool_setup(&((neuron *)experts->state)->pool, build, true);
 }
 
-static void teardown(cot_experts *experts) { cot_row_pool_teardown(&((neuron *)experts->state)->pool); }
-
-static int64_t count(const cot_experts *experts) { return ((const neuron *)experts->state)->pool.num_experts; }
-
 static cot_tensor *forward(cot_experts *experts, cot_tape *tape, cot_tensor *x, cot_routing *routing, cot_tensor *residual)
 {
     const neuron *s = experts->state;
@@ -45,7 +41,7 @@ static void describe(const cot_experts *experts, cot_model_card *card)
 
 static void text(const cot_experts *experts, char *out, size_t size)
 {
-    snprintf(out, size, "%lld single neurons", (long long)count(experts));
+    snprintf(out, size, "%lld single neurons", (long long)cot_row_pool_count(experts));
 }
 
 const cot_experts_ops cot_experts_neuron = {
@@ -53,10 +49,10 @@ const cot_experts_ops cot_experts_neuron = {
     .state_size = sizeof(neuron),
     .by_token = true,
     .setup = setup,
-    .count = count,
+    .count = cot_row_pool_count,
     .forward = forward,
     .cost = cost,
     .describe = describe,
     .text = text,
-    .teardown = teardown,
+    .teardown = cot_row_pool_teardown,
 };

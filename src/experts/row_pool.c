@@ -23,7 +23,9 @@ cot_status cot_row_pool_setup(cot_row_pool *pool, const cot_build *build, bool w
     return add_table(pool, build, "up", pool->init_std > 0 ? pool->init_std : even, 1, &pool->up);
 }
 
-void cot_row_pool_teardown(cot_row_pool *pool) { cot_row_grads_destroy(pool->rows); }
+void cot_row_pool_teardown(cot_experts *experts) { cot_row_grads_destroy(((cot_row_pool *)experts->state)->rows); }
+
+int64_t cot_row_pool_count(const cot_experts *experts) { return ((const cot_row_pool *)experts->state)->num_experts; }
 
 cot_tensor *cot_row_pool_forward(const cot_row_pool *pool, cot_tape *tape, cot_tensor *x, cot_routing *routing,
                                  cot_neuron_activation activation, cot_tensor *residual)

@@ -19,7 +19,8 @@ typedef struct {
 
 /* Declares the tables `up` and, when asked, `down`. */
 cot_status  cot_row_pool_setup(cot_row_pool *pool, const cot_build *build, bool with_down);
-void        cot_row_pool_teardown(cot_row_pool *pool);
+void        cot_row_pool_teardown(cot_experts *experts);
+int64_t     cot_row_pool_count(const cot_experts *experts);
 cot_tensor *cot_row_pool_forward(const cot_row_pool *pool, cot_tape *tape, cot_tensor *x, cot_routing *routing,
                                  cot_neuron_activation activation, cot_tensor *residual);
 

@@ -14,10 +14,6 @@ static cot_status setup(cot_experts *experts, const cot_build *build)
     return cot_row_pool_setup(experts->state, build, false);
 }
 
-static void teardown(cot_experts *experts) { cot_row_pool_teardown(experts->state); }
-
-static int64_t count(const cot_experts *experts) { return ((const cot_row_pool *)experts->state)->num_experts; }
-
 static cot_tensor *forward(cot_experts *experts, cot_tape *tape, cot_tensor *x, cot_routing *routing, cot_tensor *residual)
 {
     return cot_row_pool_forward(experts->state, tape, x, routing, COT_NEURON_GELU, residual);
@@ -26,7 +22,7 @@ static cot_tensor *forward(cot_experts *experts, cot_tape *tape, cot_tensor *x, 
 static cot_cost cost(const cot_experts *experts, double top_k)
 {
     const double width = (double)experts->build.hidden_size;
-    return (cot_cost){.flops = 2 * top_k * width, .inactive = (int64_t)(((double)count(experts) - top_k) * width)};
+    return (cot_cost){.flops = 2 * top_k * width, .inactive = (int64_t)(((double)cot_row_pool_count(experts) - top_k) * width)};
 }
 
 static void describe(const cot_experts *experts, cot_model_card *card)
@@ -37,7 +33,7 @@ static void describe(const cot_experts *experts, cot_model_card *card)
 
 static void text(const cot_experts *experts, char *out, size_t size)
 {
-    snprintf(out, size, "%lld values", (long long)count(experts));
+    snprintf(out, size, "%lld values", (long long)cot_row_pool_count(experts));
 }
 
 const cot_experts_ops cot_experts_value = {
@@ -45,10 +41,10 @@ const cot_experts_ops cot_experts_value = {
     .state_size = sizeof(cot_row_pool),
     .by_token = true,
     .setup = setup,
-    .count = count,
+    .count = cot_row_pool_count,
     .forward = forward,
     .cost = cost,
     .describe = describe,
     .text = text,
-    .teardown = teardown,
+    .teardown = cot_row_pool_teardown,
 };

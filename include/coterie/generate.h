@@ -36,7 +36,12 @@ COT_API void       cot_session_destroy(cot_session *session);  /**< Accepts NULL
 COT_API cot_status cot_session_feed(cot_session *session, const int32_t *ids, int64_t count, const float **logits);
 
 COT_API int64_t cot_session_length(const cot_session *session);                     /**< Tokens read. */
-COT_API void    cot_session_truncate(cot_session *session, int64_t length);         /**< Forgets those from `length` on. */
+
+/**
+ * Forgets the tokens from `length` on. Layers with a sliding window keep what the next token sees and a little more, not what
+ * lies before it: after going back further than that, the next cot_session_feed() reads everything again.
+ */
+COT_API void    cot_session_truncate(cot_session *session, int64_t length);
 COT_API int32_t cot_session_expert(const cot_session *session, int64_t layer);      /**< First choice for the last token read; -1 in a dense layer. */
 
 typedef struct {

@@ -123,7 +123,7 @@ static cot_status prepare(scorer *s, cot_mode mode)
     COT_TRY(take_sequences(s, &predictions));
     COT_TRY(cot_tape_create(mode, &s->tape));
     COT_TRY(cot_tape_create(mode, &s->head_tape));
-    COT_TRY(cot_model_sequences_create(s->model, s->capacity, mode, &s->states));
+    COT_TRY(cot_model_sequences_create(s->model, s->capacity, true, mode, &s->states));
     const size_t room = BATCH_TOKENS + (size_t)s->capacity;
     s->held = cot_malloc((size_t)s->capacity * sizeof *s->held);
     s->row_at = cot_malloc((size_t)s->capacity * sizeof *s->row_at);

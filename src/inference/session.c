@@ -11,6 +11,7 @@ struct cot_session {
     cot_tape  *tape;
     void     **sequences;   /* one per layer */
     int64_t    capacity, length;
+    int64_t    held;        /* tokens that the sequences have read: fewer than length after what they need was dropped */
     int32_t   *expert;      /* [num_layers] of the last token */
     int32_t   *ids;         /* [capacity] the tokens read so far */
 };
@@ -27,7 +28,7 @@ cot_status cot_session_create(cot_model *model, int64_t capacity, bool bf16, cot
     s->expert = cot_malloc((size_t)model->num_layers * sizeof *s->expert);
     s->ids = cot_malloc((size_t)s->capacity * sizeof *s->ids);
     cot_status status = s->expert && s->ids ? cot_tape_create(mode, &s->tape) : cot_fail(COT_OUT_OF_MEMORY, "no memory for a session");
-    if (status == COT_OK) status = cot_model_sequences_create(model, s->capacity, mode, &s->sequences);
+    if (status == COT_OK) status = cot_model_sequences_create(model, s->capacity, false, mode, &s->sequences);
     if (status != COT_OK) {
         cot_session_destroy(s);
         return status;
@@ -66,17 +67,17 @@ cot_status cot_session_feed(cot_session *s, const int32_t *ids, int64_t count, c
     if (count < 1 || count > s->capacity - s->length)
         return cot_fail(COT_INVALID, "%lld tokens are to be read, expected 1 to %lld: the session holds %lld of %lld", (long long)count,
                         (long long)(s->capacity - s->length), (long long)s->length, (long long)s->capacity);
-    const cot_pass pass = {.ids = ids, .tokens = count, .position = s->length, .previous = s->length ? s->ids[s->length - 1] : -1,
-                           .observe = observe, .context = s};
+    memcpy(s->ids + s->length, ids, (size_t)count * sizeof *ids);
+    const cot_pass pass = {.ids = s->ids + s->held, .tokens = s->length + count - s->held, .position = s->held,
+                           .previous = s->held ? s->ids[s->held - 1] : -1, .observe = observe, .context = s};
     cot_tape_reset(s->tape, false, false, 0, 0);
     cot_tensor *hidden = s->model->ops->hidden(s->model, s->tape, &pass, s->sequences, false);
     const cot_tensor *result = cot_tape_failed(s->tape) ? NULL : cot_model_logits(s->model, s->tape, last_row(s->tape, hidden));
     if (cot_tape_failed(s->tape)) {
-        cot_model_sequences_truncate(s->model, s->sequences, s->length);
+        s->held = cot_model_sequences_truncate(s->model, s->sequences, s->held);
         return cot_tape_status(s->tape);
     }
-    memcpy(s->ids + s->length, ids, (size_t)count * sizeof *ids);
-    s->length += count;
+    s->held = s->length += count;
     *logits = result->data;
     return COT_OK;
 }
@@ -87,8 +88,8 @@ void cot_session_truncate(cot_session *s, int64_t length)
 {
     if (length >= s->length) return;
     if (length < 0) length = 0;
-    cot_model_sequences_truncate(s->model, s->sequences, length);
     s->length = length;
+    if (s->held > length) s->held = cot_model_sequences_truncate(s->model, s->sequences, length);
 }
 
 int32_t cot_session_expert(const cot_session *s, int64_t layer) { return layer >= 0 && layer < s->model->num_layers ? s->expert[layer] : -1; }

@@ -133,17 +133,18 @@ static cot_tensor *forward(cot_mixer *mixer, cot_tape *tape, cot_tensor *x, cot_
     return cot_add(tape, residual, drops ? cot_dropout(tape, branch, build->dropout, stream) : branch);
 }
 
-static cot_status sequence_create(const cot_mixer *mixer, int64_t capacity, cot_mode mode, void **out)
+static cot_status sequence_create(const cot_mixer *mixer, int64_t capacity, bool whole, cot_mode mode, void **out)
 {
     const attention *a = mixer->state;
     cot_kv_state *state = NULL;
-    const cot_status status = cot_kv_state_create(capacity, a->shape.num_kv_heads, a->shape.head_dim, mode, &state);
+    const cot_status status = cot_kv_state_create(capacity, whole ? 0 : a->sliding_window, a->shape.num_kv_heads,
+                                                  a->shape.head_dim, mode, &state);
     *out = state;
     return status;
 }
 
 static void sequence_destroy(void *sequence) { cot_kv_state_destroy(sequence); }
-static void sequence_truncate(void *sequence, int64_t length) { cot_kv_state_truncate(sequence, length); }
+static int64_t sequence_truncate(void *sequence, int64_t length) { return cot_kv_state_truncate(sequence, length); }
 
 /* Projections, then scores and weighted values over the context. */
 static cot_cost cost(const cot_mixer *mixer, double context)
@@ -157,7 +158,8 @@ static cot_cost cost(const cot_mixer *mixer, double context)
 static int64_t sequence_bytes(const cot_mixer *mixer, int64_t capacity, cot_mode mode)
 {
     const attention *a = mixer->state;
-    return 2 * capacity * a->num_kv_heads * a->head_dim * (int64_t)cot_dtype_size(cot_mode_act(mode));
+    const int64_t rows = cot_kv_state_rows(capacity, a->sliding_window);
+    return 2 * rows * a->num_kv_heads * a->head_dim * (int64_t)cot_dtype_size(cot_mode_act(mode));
 }
 
 static void describe(const cot_mixer *mixer, cot_model_card *card)

@@ -16,11 +16,12 @@ typedef struct cot_mixer_ops {
     cot_status (*setup)(cot_mixer *mixer, const cot_build *build);  /* declares parameters */
     /* residual [T, D] real + mixer(x [T, D] act); first [T] as in ops/attention.h; sequence: a state made below, or NULL */
     cot_tensor *(*forward)(cot_mixer *mixer, cot_tape *tape, cot_tensor *x, cot_tensor *residual, const int32_t *first, void *sequence);
-    cot_status (*sequence_create)(const cot_mixer *mixer, int64_t capacity, cot_mode mode, void **out);
+    /* whole: it serves walks (ops/attention.h); else it may drop what no later token needs */
+    cot_status (*sequence_create)(const cot_mixer *mixer, int64_t capacity, bool whole, cot_mode mode, void **out);
     void       (*sequence_destroy)(void *sequence);
-    void       (*sequence_truncate)(void *sequence, int64_t length);
+    int64_t    (*sequence_truncate)(void *sequence, int64_t length);  /* its length now: less, where too much was dropped */
     cot_cost   (*cost)(const cot_mixer *mixer, double context);  /* context: tokens attended to on average */
-    int64_t    (*sequence_bytes)(const cot_mixer *mixer, int64_t capacity, cot_mode mode);  /* of a state with that room */
+    int64_t    (*sequence_bytes)(const cot_mixer *mixer, int64_t capacity, cot_mode mode);  /* of a state that is not whole */
     void       (*describe)(const cot_mixer *mixer, cot_model_card *card);  /* fills in its fields; sets card->beyond where published families have no place for it */
     void       (*text)(const cot_mixer *mixer, char *text, size_t size);  /* in words, e.g. "attention with 6 heads of 64" */
 } cot_mixer_ops;

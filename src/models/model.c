@@ -141,14 +141,14 @@ void cot_model_sequences_destroy(const cot_model *model, void **sequences)
     cot_free(sequences);
 }
 
-cot_status cot_model_sequences_create(const cot_model *model, int64_t capacity, cot_mode mode, void ***out)
+cot_status cot_model_sequences_create(const cot_model *model, int64_t capacity, bool whole, cot_mode mode, void ***out)
 {
     *out = NULL;
     void **sequences = cot_calloc((size_t)model->num_layers * sizeof *sequences);
     if (!sequences) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a session");
     for (int64_t i = 0; i < model->num_layers; i++) {
         const cot_mixer *mixer = model->layers[i].mixer;
-        const cot_status status = mixer->ops->sequence_create(mixer, capacity, mode, &sequences[i]);
+        const cot_status status = mixer->ops->sequence_create(mixer, capacity, whole, mode, &sequences[i]);
         if (status == COT_OK) continue;
         cot_model_sequences_destroy(model, sequences);
         return status;
@@ -157,9 +157,15 @@ cot_status cot_model_sequences_create(const cot_model *model, int64_t capacity, 
     return COT_OK;
 }
 
-void cot_model_sequences_truncate(const cot_model *model, void **sequences, int64_t length)
+int64_t cot_model_sequences_truncate(const cot_model *model, void **sequences, int64_t length)
 {
-    for (int64_t i = 0; i < model->num_layers; i++) model->layers[i].mixer->ops->sequence_truncate(sequences[i], length);
+    for (int64_t i = 0; i < model->num_layers; i++) {
+        const int64_t held = model->layers[i].mixer->ops->sequence_truncate(sequences[i], length);
+        if (held >= length) continue;
+        length = held;  /* layers before this one must follow */
+        i = -1;
+    }
+    return length;
 }
 
 /* ---- what it costs ---- */

@@ -66,10 +66,11 @@ void cot_model_end_step(cot_model *model);
 /* Logits [T, V] real of hidden states [T, D] act. */
 cot_tensor *cot_model_logits(cot_model *model, cot_tape *tape, cot_tensor *hidden);
 
-/* One state per layer for generation with room for `capacity` tokens. */
-cot_status cot_model_sequences_create(const cot_model *model, int64_t capacity, cot_mode mode, void ***out);
+/* One state per layer for generation with room for `capacity` tokens; whole: as in mixers/mixer.h. */
+cot_status cot_model_sequences_create(const cot_model *model, int64_t capacity, bool whole, cot_mode mode, void ***out);
 void       cot_model_sequences_destroy(const cot_model *model, void **sequences);
-void       cot_model_sequences_truncate(const cot_model *model, void **sequences, int64_t length);
+/* Forgets all tokens from `length` on; all of them, where a state has dropped what the next token needs. Returns how many are held now. */
+int64_t    cot_model_sequences_truncate(const cot_model *model, void **sequences, int64_t length);
 
 /* What the config.json of a model folder says: its `model` section (a tree of its own), symbols, and longest sequence. */
 cot_status cot_model_folder_describe(const char *folder, cot_config **section, int64_t *vocab_size, int64_t *context);

@@ -44,13 +44,20 @@ static cot_status check_state(const cot_tape *tape, const cot_attention_shape *s
     int64_t tokens = first ? 1 : count;  /* up to the furthest position */
     for (int64_t t = 0; first && t < count; t++) tokens = t - first[t] >= tokens ? t - first[t] + 1 : tokens;
     const char *where = cot_tape_where(tape);
+    if (state->window && state->window != s->sliding_window)
+        return cot_fail(COT_SHAPE_MISMATCH, "%s: a state for a window of %d, expected one of %lld", where,
+                        state->window, (long long)s->sliding_window);
+    if (state->window && first)
+        return cot_fail(COT_INVALID, "%s: a walk over a state that keeps a window, expected one that keeps all tokens",
+                        where);
     if (state->num_kv_heads != s->num_kv_heads || state->head_dim != s->head_dim || state->mode != cot_tape_mode(tape))
         return cot_fail(COT_SHAPE_MISMATCH, "%s: a state of %d heads of %d in %s, expected %d of %d in %s", where,
                         state->num_kv_heads, state->head_dim, cot_dtype_name(cot_mode_act(state->mode)),
                         s->num_kv_heads, s->head_dim, cot_dtype_name(cot_tape_act(tape)));
-    if (tokens > state->capacity - state->length)
-        return cot_fail(COT_INVALID, "%s: %lld more tokens after %d, expected at most %d in all, the state's capacity",
-                        where, (long long)tokens, state->length, state->capacity);
+    const int64_t length = cot_kv_state_length(state);
+    if (tokens > state->capacity - length)
+        return cot_fail(COT_INVALID, "%s: %lld more tokens after %lld, expected at most %d in all, the state's capacity",
+                        where, (long long)tokens, (long long)length, state->capacity);
     return COT_OK;
 }
 
@@ -151,9 +158,10 @@ static void make_turns(cot_tape *tape, attention_plan *p)
     double *frequency = cot_tape_alloc(tape, (size_t)(dim / 2) * sizeof *frequency);
     void *turns = cot_tape_alloc(tape, (size_t)positions * (size_t)dim * p->real);
     if (cot_tape_failed(tape)) return;
-    const int64_t length = (int64_t)p->past + positions;
+    const int32_t before = p->gone + p->past;
+    const int64_t length = (int64_t)before + positions;
     const double size = cot_rope_frequencies(&p->shape.rope, p->shape.rope_theta, dim, length, frequency);
-    p->kernels->turns(p->past, positions, dim, frequency, size, turns);
+    p->kernels->turns(before, positions, dim, frequency, size, turns);
     p->turns = turns;
 }
 
@@ -193,7 +201,9 @@ static cot_status check(const cot_tape *tape, const cot_tensor *qkv, const cot_a
 static void continue_state(cot_tape *tape, const cot_tensor *qkv, const cot_attention_shape *shape, cot_kv_state *state,
                            int64_t begin, int64_t end, char *out)
 {
+    cot_kv_state_make_room(state, (int32_t)(end - begin));
     attention_plan plan = make_plan(tape, qkv, shape, state->length);
+    plan.gone = state->gone;
     const size_t skip = (size_t)(begin * plan.row) * plan.act;
     plan.tokens = (int32_t)(end - begin);
     plan.q += skip, plan.k += skip, plan.v += skip;
@@ -209,14 +219,14 @@ static void continue_state(cot_tape *tape, const cot_tensor *qkv, const cot_atte
     }
 }
 
-/* Runs of tokens one after the other, the state cut back before each. */
+/* Runs of tokens one after the other, as long as the state takes at once; it is cut back before each. */
 static void walk_state(cot_tape *tape, const cot_tensor *qkv, const cot_attention_shape *shape, const int32_t *first,
                        cot_kv_state *state, char *out)
 {
-    const int64_t past = state->length, tokens = qkv->shape[0];
+    const int64_t past = cot_kv_state_length(state), tokens = qkv->shape[0], most = attention_most(state);
     for (int64_t begin = 0, end; begin < tokens && !cot_tape_failed(tape); begin = end) {
-        for (end = begin + 1; end < tokens && (!first || first[end] == first[begin]); end++);
-        cot_kv_state_truncate(state, past + (first ? begin - first[begin] : 0));
+        for (end = begin + 1; end < tokens && end - begin < most && (!first || first[end] == first[begin]); end++);
+        cot_kv_state_truncate(state, past + begin - (first ? first[begin] : 0));
         continue_state(tape, qkv, shape, state, begin, end, out);
     }
     if (cot_tape_failed(tape)) cot_kv_state_truncate(state, past);

@@ -19,13 +19,20 @@ typedef struct cot_kv_state cot_kv_state;
 /**
  * Makes an empty state for up to `capacity` tokens of a layer; mode is that of the tapes it will be used on.
  *
+ *   window   0 = all tokens are kept; else the layer's sliding window: tokens that no later one sees are dropped as
+ *            room is needed
+ *
  * Errors   COT_INVALID when a size is not positive or capacity exceeds 2^31 - 66, COT_OUT_OF_MEMORY.
  */
-cot_status cot_kv_state_create(int64_t capacity, int32_t num_kv_heads, int32_t head_dim, cot_mode mode,
+cot_status cot_kv_state_create(int64_t capacity, int64_t window, int32_t num_kv_heads, int32_t head_dim, cot_mode mode,
                                cot_kv_state **out);
 void       cot_kv_state_destroy(cot_kv_state *state);                   /* accepts NULL */
-int64_t    cot_kv_state_length(const cot_kv_state *state);              /* tokens held */
-void       cot_kv_state_truncate(cot_kv_state *state, int64_t length);  /* forgets all tokens from `length` on */
+int64_t    cot_kv_state_length(const cot_kv_state *state);              /* tokens read, dropped ones included */
+int64_t    cot_kv_state_rows(int64_t capacity, int64_t window);         /* tokens that such a state has room for */
+
+/* Forgets all tokens from `length` on. Where one that the next token would see was dropped, it forgets everything.
+ * Returns its length now. */
+int64_t    cot_kv_state_truncate(cot_kv_state *state, int64_t length);
 
 /**
  * out[t, a] = sum over s of softmax over s (scale * q[t, a] . k[s, b]) * v[s, b], where query head a reads key/value
@@ -38,7 +45,8 @@ void       cot_kv_state_truncate(cot_kv_state *state, int64_t length);  /* forge
  *          stands at position (length before) + t and sees the state's tokens and 0 .. t; k and v are appended. With
  *          `first` they are a walk through a tree of sequences, parents first: token t stands at position
  *          (length before) + t - first[t], and where that is not one more than the position of t - 1, the state is cut
- *          back to it first. What the last token sees is left in the state. No gradient flows.
+ *          back to it first. What the last token sees is left in the state. A state that drops tokens takes no walks.
+ *          No gradient flows.
  *   out    [T, num_heads * head_dim] act
  *
  * Dynamic rotary positions go by the longest sequence of the call, the state's tokens included; keys in a state keep
@@ -50,7 +58,7 @@ void       cot_kv_state_truncate(cot_kv_state *state, int64_t length);  /* forge
  *
  * Errors   on the tape: COT_SHAPE_MISMATCH when qkv or state do not fit the shape; COT_INVALID when the shape
  *          contradicts itself, first[t] is outside [0, t], a walk jumps ahead or the state is full. The state is then
- *          unchanged.
+ *          cut back to its length before, as cot_kv_state_truncate() does.
  * Threads  parallel over sequences, heads and ranges of queries; results do not depend on the number of threads.
  * Source   [dao2022flashattention], [milakov2018online]; positions [su2021roformer]; shared heads [ainslie2023gqa].
  */

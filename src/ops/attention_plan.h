@@ -12,8 +12,11 @@
 
 struct cot_kv_state {
     cot_mode mode;
-    int32_t  capacity, length, num_kv_heads, head_dim;
-    char    *keys, *values;  /* [num_kv_heads][capacity][head_dim] act */
+    int32_t  capacity;       /* tokens that may be read in all */
+    int32_t  rows, window;   /* tokens that there is room for; the least that must stay and one more, 0 = all stay */
+    int32_t  gone, length;   /* tokens dropped, tokens held */
+    int32_t  num_kv_heads, head_dim;
+    char    *keys, *values;  /* [num_kv_heads][rows][head_dim] act */
 };
 
 enum {
@@ -43,7 +46,8 @@ typedef struct {
     const cot_attention_kernels *kernels;
     cot_mode       mode;
     size_t         act, real;        /* bytes of an element */
-    int32_t        tokens, past;
+    int32_t        tokens, past;     /* of the call; the state's before it */
+    int32_t        gone;             /* tokens that came before those of the state */
     int32_t        group;            /* query heads of a key/value head */
     int32_t        chunk;            /* queries that a task holds at once, a multiple of 64 */
     const void    *turns;            /* NULL = no rotary positions */
@@ -118,6 +122,14 @@ void cot_attention_single(cot_tape *tape, const attention_plan *plan, void *out)
 void cot_attention_backward(cot_tape *tape, const attention_plan *plan, const void *out, const void *out_grad,
                             const void *lse, void *qkv_grad, bool accumulate);
 
+/* The most tokens that one append takes. */
+static inline int32_t attention_most(const cot_kv_state *state)
+{
+    return state->window ? state->rows - (state->window - 1) : state->rows;
+}
+
+/* Makes room for so many tokens, attention_most() at most. */
+void cot_kv_state_make_room(cot_kv_state *state, int32_t tokens);
 /* Appends k and v of the call's tokens to the state and lets the plan read keys from there. */
 void cot_kv_state_append(cot_kv_state *state, attention_plan *plan);
 

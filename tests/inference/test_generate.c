@@ -179,6 +179,12 @@ static const char *const models[] = {
     MODEL("rope_theta: 0", ", shared: {intermediate_size: 8}"),
 };
 
+static const char *const windowed[] = {
+    MODEL("num_kv_heads: 1, sliding_window: 5", ""),
+    "{kind: lm, hidden_size: 32, num_layers: 3, init_std: 0.15, mixer: {kind: attention, num_kv_heads: 1, sliding_window: 5}, "
+    "ffn: {kind: dense, intermediate_size: 24}, layers: [{at: 1, mixer: {kind: attention, num_kv_heads: 1}}]}",
+};
+
 static void some_ids(int32_t *ids, int count)
 {
     for (int i = 0; i < count; i++) ids[i] = (i * 73 + i * i * 5 + 11) % V;
@@ -257,6 +263,43 @@ static void what_was_truncated_is_forgotten(void **state)
     check_logits(logits, want, "from the start", 0);
     cot_session_destroy(session);
     cot_model_destroy(model);
+}
+
+/* Beyond a sliding window a session drops what nobody sees, in the layers that have one; it can still go back anywhere. */
+static void sessions_keep_a_window(void **state)
+{
+    (void)state;
+    enum { LONG = 1300, FEW = 40 };
+    static const int cuts[] = {FEW, FEW + 1, 700, 701, 702, LONG};
+    static float want[LONG * V];
+    static int32_t ids[LONG];
+    const float *logits;
+    cot_session *session;
+    some_ids(ids, LONG);
+    for (int m = 0; m < 2; m++) {
+        cot_model *model = made_model(windowed[m], V, LONG, 3);
+        const cot_model_info all = cot_model_describe(model, LONG), few = cot_model_describe(model, FEW);
+        const int64_t rows = 516 - FEW, more = m == 0 ? 3 * rows : 2 * rows + LONG - FEW;  /* 512 beyond the window's 4 */
+        assert_int_equal(all.bytes_serving - few.bytes_serving, more * 2 * 8 * 4);
+        CHECK_OK(cot_model_logits_of(model, ids, LONG, want));
+        CHECK_OK(cot_session_create(model, LONG, false, &session));
+        for (int round = 0; round < 2; round++) {
+            for (int i = 0, from = 0; from < LONG; from = cuts[i++]) {
+                CHECK_OK(cot_session_feed(session, ids + from, cuts[i] - from, &logits));
+                check_logits(logits, want + (cuts[i] - 1) * V, "beyond the window", cuts[i] - 1);
+            }
+            cot_session_truncate(session, LONG - 3);  /* still there */
+            CHECK_OK(cot_session_feed(session, ids + LONG - 3, 3, &logits));
+            check_logits(logits, want + (LONG - 1) * V, "three again", LONG - 1);
+            cot_session_truncate(session, FEW);       /* dropped: read again with what follows */
+            assert_int_equal(cot_session_length(session), FEW);
+            CHECK_OK(cot_session_feed(session, ids + FEW, 5, &logits));
+            check_logits(logits, want + (FEW + 4) * V, "far back", FEW + 4);
+            cot_session_truncate(session, 0);
+        }
+        cot_session_destroy(session);
+        cot_model_destroy(model);
+    }
 }
 
 static void failures_leave_a_session_as_it_was(void **state)
@@ -603,6 +646,7 @@ int main(void)
         cmocka_unit_test(seed_and_draw_decide),
         cmocka_unit_test(feeding_in_any_parts_is_the_same),
         cmocka_unit_test(what_was_truncated_is_forgotten),
+        cmocka_unit_test(sessions_keep_a_window),
         cmocka_unit_test(failures_leave_a_session_as_it_was),
         cmocka_unit_test(sessions_in_bf16_are_near),
         cmocka_unit_test(generation_is_the_plain_loop),

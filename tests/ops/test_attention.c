@@ -409,7 +409,7 @@ static void check_cuts(const attention_case *c, cot_mode mode, const int32_t *cu
     double *qkv = numbers(c->tokens * width_of(c), 0), *out = cot_calloc((size_t)outs * sizeof *out);
     const result want = compute(c, mode, first, qkv, NULL, false);
     cot_kv_state *kv = NULL;
-    assert_int_equal(cot_kv_state_create(c->tokens, c->shape.num_kv_heads, c->shape.head_dim, mode, &kv), COT_OK);
+    assert_int_equal(cot_kv_state_create(c->tokens, 0, c->shape.num_kv_heads, c->shape.head_dim, mode, &kv), COT_OK);
     for (int32_t from = 0; from < c->tokens; from = *cuts++) feed(c, mode, kv, qkv, from, *cuts, out);
     check_near(out, want.out, outs, tolerance, "out by a state", number);
     cot_kv_state_truncate(kv, c->tokens / 3);  /* forget and go on again, with other cuts */
@@ -446,6 +446,44 @@ static void state_continues(void **state)
     }
 }
 
+/* A state that keeps a window beside one that keeps everything. Token by token, each key range starts where the window
+ * does: the same bits. In parts, the grid of key tiles lies elsewhere: sums in another order. */
+static void windowed_state_is_the_whole_one(void **state)
+{
+    (void)state;
+    enum { TOKENS = 1900 };
+    const attention_case c = {TOKENS, TOKENS, 0, {4, 2, 8, 10000, 37, 0, PLAIN}};
+    static const int32_t cuts[] = {1, 700, 701, 1300, 1301, 1302, 1840, 1899, TOKENS};
+    static const double tolerance[] = {1e-12, 5e-6, 1.5e-2};
+    assert_int_equal(cot_kv_state_rows(TOKENS, 37), 36 + 512);
+    assert_int_equal(cot_kv_state_rows(40, 37), 40);
+    assert_int_equal(cot_kv_state_rows(1 << 20, 4096), 4095 + 1024);
+    double *qkv = numbers(TOKENS * width_of(&c), 0);
+    double *want = cot_calloc((size_t)outs_of(&c) * sizeof *want), *out = cot_calloc((size_t)outs_of(&c) * sizeof *out);
+    for (int mode = 0; mode < COT_MODE_COUNT; mode++) {
+        cot_kv_state *whole = NULL, *window = NULL;
+        assert_int_equal(cot_kv_state_create(TOKENS, 0, 2, 8, (cot_mode)mode, &whole), COT_OK);
+        assert_int_equal(cot_kv_state_create(TOKENS, 37, 2, 8, (cot_mode)mode, &window), COT_OK);
+        for (int32_t t = 0; t < TOKENS; t++) {
+            feed(&c, (cot_mode)mode, whole, qkv, t, t + 1, want);
+            feed(&c, (cot_mode)mode, window, qkv, t, t + 1, out);
+        }
+        assert_memory_equal(out, want, (size_t)outs_of(&c) * sizeof *out);
+        assert_int_equal(cot_kv_state_truncate(window, 1890), 1890);  /* what token 1890 sees is still there */
+        feed(&c, (cot_mode)mode, window, qkv, 1890, TOKENS, out);
+        check_near(out, want, outs_of(&c), tolerance[mode], "out after a few were forgotten", mode);
+        assert_int_equal(cot_kv_state_truncate(window, 1000), 0);
+        for (int32_t i = 0, from = 0; from < TOKENS; from = cuts[i++])
+            feed(&c, (cot_mode)mode, window, qkv, from, cuts[i], out);
+        check_near(out, want, outs_of(&c), tolerance[mode], "out by a window in parts", mode);
+        cot_kv_state_destroy(whole);
+        cot_kv_state_destroy(window);
+    }
+    cot_free(qkv);
+    cot_free(want);
+    cot_free(out);
+}
+
 /* A walk after 20 tokens: at each token of it, the output is that of the path from the root to it. */
 static void walk_follows_paths(void **state)
 {
@@ -463,7 +501,7 @@ static void walk_follows_paths(void **state)
     assert_int_equal(t, WALK);
     for (int mode = 0; mode < COT_MODE_COUNT; mode++) {
         cot_kv_state *kv = NULL;
-        assert_int_equal(cot_kv_state_create(c.tokens, 2, 8, (cot_mode)mode, &kv), COT_OK);
+        assert_int_equal(cot_kv_state_create(c.tokens, 0, 2, 8, (cot_mode)mode, &kv), COT_OK);
         feed(&c, (cot_mode)mode, kv, qkv, 0, PAST, out);
         cot_tape *tape = new_tape((cot_mode)mode, true);
         cot_tensor *y = cot_attention(tape, input(tape, WALK, width, qkv + PAST * width), &c.shape, first, kv);
@@ -528,7 +566,7 @@ static void says_what_is_wrong(void **state)
     expect(COT_INVALID, "sliding_window -1", &window, first, NULL, 32);
     expect(COT_INVALID, "scaled rotary positions, expected a factor from 1 on", &scaled, first, NULL, 32);
     cot_kv_state *kv = NULL;
-    assert_int_equal(cot_kv_state_create(3, 1, 8, COT_MODE_F32, &kv), COT_OK);
+    assert_int_equal(cot_kv_state_create(3, 0, 1, 8, COT_MODE_F32, &kv), COT_OK);
     expect(COT_INVALID, "4 more tokens after 0, expected at most 3", &c, NULL, kv, 32);
     expect(COT_INVALID, "4 more tokens after 0, expected at most 3", &c, first, kv, 32);
     const int32_t jump[] = {0, 1, 0, 0}, early[] = {-1, 0, 0, 0};
@@ -536,12 +574,18 @@ static void says_what_is_wrong(void **state)
     expect(COT_INVALID, "token 0 goes to position 1, expected 0 to 0", &c, early, kv, 32);
     assert_int_equal(cot_kv_state_length(kv), 0);
     cot_kv_state_destroy(kv);
-    assert_int_equal(cot_kv_state_create(8, 1, 6, COT_MODE_F32, &kv), COT_OK);
+    assert_int_equal(cot_kv_state_create(8, 0, 1, 6, COT_MODE_F32, &kv), COT_OK);
     expect(COT_SHAPE_MISMATCH, "a state of 1 heads of 6", &c, NULL, kv, 32);
     cot_kv_state_destroy(kv);
-    assert_int_equal(cot_kv_state_create(0, 1, 6, COT_MODE_F32, &kv), COT_INVALID);
+    assert_int_equal(cot_kv_state_create(2000, 7, 1, 8, COT_MODE_F32, &kv), COT_OK);
+    expect(COT_SHAPE_MISMATCH, "a state for a window of 7, expected one of 0", &c, NULL, kv, 32);
+    attention_case seven = c;
+    seven.shape.sliding_window = 7;
+    expect(COT_INVALID, "a walk over a state that keeps a window", &seven, first, kv, 32);
+    cot_kv_state_destroy(kv);
+    assert_int_equal(cot_kv_state_create(0, 0, 1, 6, COT_MODE_F32, &kv), COT_INVALID);
     assert_null(kv);
-    assert_int_equal(cot_kv_state_create(INT32_MAX - 70, INT32_MAX, INT32_MAX, COT_MODE_F32, &kv), COT_OUT_OF_MEMORY);
+    assert_int_equal(cot_kv_state_create(INT32_MAX - 70, 0, INT32_MAX, INT32_MAX, COT_MODE_F32, &kv), COT_OUT_OF_MEMORY);
 }
 
 static cot_status step(const attention_case *c, const int32_t *first, const double *qkv, const double *weight)
@@ -550,7 +594,7 @@ static cot_status step(const attention_case *c, const int32_t *first, const doub
     cot_kv_state *kv = NULL;
     cot_status status = cot_tape_create(COT_MODE_BF16, &tape);
     if (status == COT_OK)
-        status = cot_kv_state_create(c->tokens, c->shape.num_kv_heads, c->shape.head_dim, COT_MODE_BF16, &kv);
+        status = cot_kv_state_create(c->tokens, 0, c->shape.num_kv_heads, c->shape.head_dim, COT_MODE_BF16, &kv);
     if (status == COT_OK) {
         cot_tape_reset(tape, true, true, 1, 1);
         cot_tensor *x = input(tape, c->tokens, width_of(c), qkv);
@@ -615,7 +659,8 @@ int main(void)
         cmocka_unit_test(modes_agree),
         cmocka_unit_test(threads_agree),
         cmocka_unit_test(causal),
-        cmocka_unit_test(state_continues), cmocka_unit_test(walk_follows_paths),
+        cmocka_unit_test(state_continues),
+        cmocka_unit_test(windowed_state_is_the_whole_one), cmocka_unit_test(walk_follows_paths),
         cmocka_unit_test(says_what_is_wrong),
         cmocka_unit_test(memory_may_be_short),
         cmocka_unit_test(allocates_nothing_later),

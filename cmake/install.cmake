@@ -23,6 +23,10 @@ install(FILES ${CMAKE_BINARY_DIR}/coterieConfigVersion.cmake DESTINATION ${packa
 
 # Manual pages come from the tables of the program, which writes them; completion asks the program as one types.
 set(ZSH_COMPLETIONS ${CMAKE_INSTALL_DATADIR}/zsh/site-functions CACHE STRING "Where zsh looks for completion functions")
+# Their date is that of the release, so that they are the same whenever they are made.
+file(STRINGS CHANGELOG.md release REGEX "^## ${PROJECT_VERSION} - ")
+string(REGEX REPLACE ".* - " "" release "${release}")
+set_source_files_properties(apps/coterie/manual.c PROPERTIES COMPILE_DEFINITIONS COTERIE_RELEASED="${release}")
 if(NOT CMAKE_CROSSCOMPILING)
   set(manual ${CMAKE_BINARY_DIR}/manual)
   add_custom_command(OUTPUT ${manual}/coterie.1 DEPENDS coterie_program

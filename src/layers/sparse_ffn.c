@@ -131,6 +131,13 @@ static cot_status setup_totals(sparse *s, const cot_build *build)
     return COT_OK;
 }
 
+/* Does a router with these traits form what the rule reads? */
+static bool rule_fits(const cot_balance_ops *rule, uint32_t traits)
+{
+    return !(rule->reads_shares && traits & (COT_ROUTER_NO_SHARES | COT_ROUTER_NO_LOGITS)) &&
+           !(rule->reads_logits && traits & (COT_ROUTER_NO_EXPERT_LOGITS | COT_ROUTER_NO_LOGITS));
+}
+
 /* Parts that contradict each other. */
 static cot_status check_parts(const sparse *s)
 {
@@ -139,9 +146,9 @@ static cot_status check_parts(const sparse *s)
         return cot_config_fail(s->capacity_spec, "limits experts '%s', which take all that comes: expected no capacity",
                                s->experts->ops->member.name);
     for (int i = 0; i < s->rule_count; i++)
-        if (s->rules[i]->ops->loss && cot_router_is(s->router, COT_ROUTER_SQUARE))
-            return cot_config_fail(s->balance_spec, "has rule '%s', which reads a score for every expert: router '%s' forms none",
-                                   s->rules[i]->ops->member.name, router);
+        if (!rule_fits(s->rules[i]->ops, s->router->ops->traits))
+            return cot_config_fail(s->balance_spec, "has rule '%s', which reads a %s of every expert: router '%s' forms none",
+                                   s->rules[i]->ops->member.name, s->rules[i]->ops->reads_shares ? "share" : "logit", router);
     if (s->limited && cot_router_is(s->router, COT_ROUTER_OWN_SLOTS))
         return cot_config_fail(s->capacity_spec, "limits router '%s', whose experts take a fixed number of tokens already: "
                                "expected no capacity", s->router->ops->member.name);

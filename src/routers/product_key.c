@@ -193,7 +193,8 @@ static double flops(const cot_router *r)
 
 const cot_router_ops cot_router_product_key = {
     .member = {"product_key", "lample2019large, he2024mixture", "retrieval among n^2 experts by two sets of n sub-keys", options},
-    .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_SQUARE,
+    .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_SQUARE | COT_ROUTER_NO_SHARES |
+              COT_ROUTER_NO_EXPERT_LOGITS,
     .state_size = sizeof(product_key),
     .setup = setup,
     .score = score,

@@ -51,8 +51,10 @@ enum {
     COT_ROUTER_NOISY = 1u << 5,              /* draws noise on logits while training */
     COT_ROUTER_SCORES = 1u << 6,             /* column e of the logits is expert e's: minus infinity masks it, larger is better */
     COT_ROUTER_TAKES_BIAS = 1u << 7,         /* adds cot_route_input.bias where it chooses */
-    COT_ROUTER_NO_LOGITS = 1u << 9,          /* logits play no part; they only say how many experts there are */
-    COT_ROUTER_SQUARE = 1u << 10,            /* experts are a square number, and none has a score before it is chosen */
+    COT_ROUTER_NO_LOGITS = 1u << 9,          /* logits play no part; they only say how many experts there are; it has neither below */
+    COT_ROUTER_SQUARE = 1u << 10,            /* the number of experts is a square */
+    COT_ROUTER_NO_SHARES = 1u << 11,         /* forms no share of every expert in a token: rules that read them do not fit */
+    COT_ROUTER_NO_EXPERT_LOGITS = 1u << 12,  /* forms no logit of every expert: likewise */
     COT_ROUTER_OWN_SLOTS = 1u << 8,          /* experts take a number of tokens that the router sets: no capacity */
 };
 

@@ -18,7 +18,7 @@ static cot_balance *make_rule(const cot_member *member)
     return rule;
 }
 
-/* Does the router form what the rule reads? */
+/* Does the router form what the rule reads, and do its traits say so? */
 static bool fits(cot_router *r, const cot_balance *rule)
 {
     static scene s;
@@ -28,6 +28,10 @@ static bool fits(cot_router *r, const cot_balance *rule)
     const cot_routing routing = route_scene(tape, r, &s);
     if (cot_tape_failed(tape)) fail_msg("%s: %s", r->ops->member.name, cot_last_error());
     const bool result = cot_balance_fits(rule, &routing);
+    const uint32_t traits = r->ops->traits;
+    const bool shares = !(traits & (COT_ROUTER_NO_SHARES | COT_ROUTER_NO_LOGITS)), logits = !(traits & (COT_ROUTER_NO_EXPERT_LOGITS | COT_ROUTER_NO_LOGITS));
+    if (result != ((!rule->ops->reads_shares || shares) && (!rule->ops->reads_logits || logits)))
+        fail_msg("%s: its traits do not say what %s needs", r->ops->member.name, rule->ops->member.name);
     cot_tape_destroy(tape);
     return result;
 }

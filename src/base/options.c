@@ -188,13 +188,32 @@ static cot_status apply_entry(const cot_option *options, void *state, const cot_
     return fail_unknown(options, value);
 }
 
+static cot_status apply_entries(const cot_option *options, void *state, const cot_config *config)
+{
+    for (size_t i = 0; i < cot_config_size(config); i++) COT_TRY(apply_entry(options, state, cot_config_at(config, i)));
+    return COT_OK;
+}
+
+/* What the named preset stands for. Presets set no texts or nodes, which would outlive their tree. */
+static cot_status apply_preset(const cot_option *options, void *state, const cot_option *preset, const cot_config *name)
+{
+    cot_config *values;
+    if (!name) return COT_OK;
+    COT_TRY(set_choice(preset, state, name));
+    COT_TRY(cot_config_parse(preset->presets[*(const int32_t *)field(preset, state)], preset->name, &values));
+    const cot_status status = apply_entries(options, state, values);
+    cot_config_destroy(values);
+    return status;
+}
+
 static cot_status apply_all(const cot_option *options, void *state, const cot_config *config)
 {
     for (const cot_option *option = options; option->name; option++) COT_TRY(set_default(option, state));
     const cot_config_kind kind = cot_config_get_kind(config);
     if (kind != COT_CONFIG_MAP && kind != COT_CONFIG_NULL) return cot_config_expected(config, "a map of options");
-    for (size_t i = 0; i < cot_config_size(config); i++) COT_TRY(apply_entry(options, state, cot_config_at(config, i)));
-    return COT_OK;
+    for (const cot_option *option = options; option->name; option++)
+        if (option->presets) COT_TRY(apply_preset(options, state, option, cot_config_get(config, option->name)));
+    return apply_entries(options, state, config);
 }
 
 cot_status cot_options_apply(const cot_option *options, void *state, const cot_config *config)
@@ -217,4 +236,11 @@ void cot_options_release(const cot_option *options, void *state)
         cot_free(*owned);
         *owned = NULL;
     }
+}
+
+const void *cot_option_field(const cot_option *options, const void *state, const char *name, cot_option_kind kind)
+{
+    for (const cot_option *option = options; option && option->name; option++)
+        if (option->kind == kind && strcmp(option->name, name) == 0) return (const char *)state + option->offset;
+    return NULL;
 }

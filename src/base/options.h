@@ -20,6 +20,7 @@ typedef struct {
     const char     *text;      /* default of a string; the choices of a choice, separated by '|'; what a part holds */
     double          min, max;  /* both ends allowed; -HUGE_VAL, HUGE_VAL = no limit */
     const char     *help;
+    const char *const *presets;  /* of a choice: one map of options for each of its names ("{}" = nothing); NULL = it is no preset */
 } cot_option;
 
 /* Field types: INT int64_t, DOUBLE double, BOOL bool, CHOICE int32_t (index into the choices), STRING char * (owned by
@@ -38,6 +39,9 @@ typedef struct {
      .number = (value), .text = (choices), .help = (help_)}
 #define COT_OPTION_STRING(type, field, value, help_) \
     {.name = #field, .kind = COT_OPTION_KIND_STRING, .offset = offsetof(type, field), .text = (value), .help = (help_)}
+/* A choice of names for values of other options, which a recipe may set all the same: presets[i] is what name i stands for. */
+#define COT_OPTION_PRESET(type, field, choices, presets_, help_) \
+    {.name = #field, .kind = COT_OPTION_KIND_CHOICE, .offset = offsetof(type, field), .text = (choices), .help = (help_), .presets = (presets_)}
 #define COT_OPTION_NODE(type, field, help_) COT_OPTION_PART(type, field, NULL, help_)
 /* A node that holds a member of a family ("routers": {kind: NAME, ...}), a section ("capacity", see study/registry.c),
  * or a list of them. */
@@ -45,11 +49,14 @@ typedef struct {
     {.name = #field, .kind = COT_OPTION_KIND_NODE, .offset = offsetof(type, field), .text = (holds), .help = (help_)}
 #define COT_OPTION_END {.name = NULL}
 
-/* Fills `state` from the table's defaults, then from `config` (a map, or NULL for defaults only). Key `kind` is
+/* Fills `state` from the table's defaults, then from what a preset that `config` names stands for, then from `config` (a map, or NULL for defaults only). Key `kind` is
  * skipped. An unknown key, a wrong type or a value out of range fails with file, line, key and what was expected; an
  * unknown key also names the nearest right one. Strings set before a failure are released. */
 cot_status cot_options_apply(const cot_option *options, void *state, const cot_config *config);
 void       cot_options_release(const cot_option *options, void *state);  /* frees strings */
+
+/* The field of `state` that an option of this name and kind fills; NULL when the table has none. */
+const void *cot_option_field(const cot_option *options, const void *state, const char *name, cot_option_kind kind);
 
 /* For people: the default ("0.01", "all"), and what is allowed ("a whole number from 1 to 64", "one of all, chosen").
  * Both write at most `bytes`, NUL included; a string without default gives "". */

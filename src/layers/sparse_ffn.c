@@ -13,6 +13,7 @@
 #include "layers/route_input.h"
 #include "ops/linear.h"
 #include "ops/mask_logits.h"
+#include "ops/ragged_gate.h"
 #include "ops/residual.h"
 #include "ops/router_linear.h"
 #include "ops/values.h"
@@ -315,6 +316,16 @@ static cot_tensor *add_shared(sparse *s, cot_tape *tape, cot_tensor *x, cot_tens
     return cot_gated_add(tape, residual, logit, cot_swiglu_forward(tape, x, s->shared_gate_up, s->shared_down, NULL));
 }
 
+/* Pools that walk over tokens know no slots: what the router dropped weighs nothing. */
+static void weigh_dropped(cot_tape *tape, cot_routing *routing)
+{
+    if (routing->dropped == 0) return;
+    cot_tensor *use = cot_gate_constant(tape, routing->assignments, 1);
+    for (int64_t a = 0; a < routing->assignments && !cot_tape_failed(tape); a++)
+        if (routing->slot[a] == COT_SLOT_FULL) cot_value_set(use->data, use->dtype, a, 0);
+    routing->gate = cot_gate_times(tape, routing->gate, use);
+}
+
 static cot_tensor *forward(cot_feed_forward *ffn, cot_tape *tape, const cot_pass *pass, cot_tensor *x, cot_tensor *residual)
 {
     sparse *s = ffn->state;
@@ -329,7 +340,8 @@ static cot_tensor *forward(cot_feed_forward *ffn, cot_tape *tape, const cot_pass
     if (cot_tape_failed(tape)) return residual;
     if (pass->tally) tally(s, routing);
     add_losses(s, tape, pass, routing, layer);
-    if (!s->experts->ops->by_token) cot_capacity_apply(tape, s->limited ? &s->capacity : NULL, (uint32_t)layer, routing);
+    if (s->experts->ops->by_token) weigh_dropped(tape, routing);
+    else cot_capacity_apply(tape, s->limited ? &s->capacity : NULL, (uint32_t)layer, routing);
     cot_routing_expand(routing);
     if (!s->experts->ops->by_token) cot_routing_group(tape, routing);
     if (cot_tape_failed(tape)) return residual;
@@ -367,17 +379,17 @@ static double published_coef(const sparse *s, int rule)
 static void describe(const cot_feed_forward *ffn, cot_model_card *card)
 {
     const sparse *s = ffn->state;
-    const char *kind = s->router->ops->member.name, *softmax = cot_config_text(cot_config_get(s->router_spec, "softmax"));
-    bool normalised = true;
+    const cot_member *router = &s->router->ops->member;
+    const bool *normalised = cot_option_field(router->options, s->router->state, "norm_topk_prob", COT_OPTION_KIND_BOOL);
+    const int32_t *softmax = cot_option_field(router->options, s->router->state, "softmax", COT_OPTION_KIND_CHOICE);
     s->experts->ops->describe(s->experts, card);
     card->top_k = s->router->top_k;
-    (void)cot_config_bool(cot_config_get(s->router_spec, "norm_topk_prob"), &normalised);
-    card->norm_topk_prob = normalised || (softmax && strcmp(softmax, "chosen") == 0);
+    card->norm_topk_prob = !normalised || *normalised || (softmax && *softmax == 1);
     for (int i = 0; i < s->rule_count; i++)
         if (strcmp(s->rules[i]->ops->member.name, "aux") == 0) card->router_aux_loss_coef = published_coef(s, i);
     card->shared_intermediate_size = s->has_shared ? s->shared.intermediate_size : 0;
     card->shared_gate = s->has_shared && s->shared.gate;
-    if (strcmp(kind, "top_k") != 0) card->beyond = s->router->ops->member.summary;
+    if (strcmp(router->name, "top_k") != 0) card->beyond = router->summary;
     if (s->bias) card->beyond = "a bias on the choice of experts";
     if (s->limited) card->beyond = "expert capacity";
 }

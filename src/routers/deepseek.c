@@ -11,12 +11,19 @@
  * Without one, experts rank by logits. Balance losses read affinities over their sum. What
  * is forbidden ranks as minus infinity (0 would let it win once s + b < 0).
  *
- * V2 as published: {top_k: 6, num_groups: 8, topk_group: 3, routed_scaling_factor: 16}; V3: {top_k: 8, num_groups: 8,
+ * device_capacity c > 0 drops in training: a group (device) takes at most c times its even share of all choices, and those of lowest
+ * affinity are dropped until it does, ties from the end of the batch; the tokens of a share of the sequences (undropped_sequences,
+ * drawn anew each step, the same in all layers) never are. Dropped choices count in loads and balance losses, as those that a full
+ * expert drops do.
+ *
+ * Presets: v2 {top_k: 6, num_groups: 8, topk_group: 3, routed_scaling_factor: 16}; v3 {top_k: 8, num_groups: 8,
  * topk_group: 4, score: sigmoid, group_score: top2_sum, norm_topk_prob: true, routed_scaling_factor: 2.5}.
  * Gates do not sum to one by default, and groups are what permuting experts would break.
  *
  * [dai2024deepseekmoe]; [deepseek2024v2], section 2.2; [deepseek2024v3], section 2.1.2 */
+#include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "base/fail.h"
 #include "ops/gate.h"
@@ -27,17 +34,26 @@
 #include "ops/top_k_rows.h"
 #include "ops/values.h"
 #include "routers/router.h"
+#include "routing/ranked.h"
 
 typedef struct {
     cot_router_common common;
+    int32_t           preset;
     int64_t           top_k, num_groups, topk_group;
     int32_t           score, group_score;  /* 0 softmax, 1 sigmoid; 0 max, 1 top2_sum */
     bool              norm_topk_prob;
-    double            routed_scaling_factor;
+    double            routed_scaling_factor, device_capacity, undropped_sequences;
     cot_param        *weight;
 } deepseek;
 
+static const char *const presets[] = {
+    "{}",
+    "{top_k: 6, num_groups: 8, topk_group: 3, routed_scaling_factor: 16}",
+    "{top_k: 8, num_groups: 8, topk_group: 4, score: sigmoid, group_score: top2_sum, norm_topk_prob: true, routed_scaling_factor: 2.5}",
+};
+
 static const cot_option options[] = {
+    COT_OPTION_PRESET(deepseek, preset, "none|v2|v3", presets, "a published model's choice: v2 takes 6 experts of 3 of 8 groups, v3 8 of 4 of 8 by sigmoids"),
     COT_OPTION_INT(deepseek, top_k, 6, 1, 4096, "experts per token"),
     COT_OPTION_INT(deepseek, num_groups, 1, 1, 4096, "groups of neighbouring experts (devices); must divide their number"),
     COT_OPTION_INT(deepseek, topk_group, 0, 0, 4096, "groups that a token may use; 0 = all"),
@@ -45,6 +61,9 @@ static const cot_option options[] = {
     COT_OPTION_CHOICE(deepseek, group_score, 0, "max|top2_sum", "what a group is worth to a token"),
     COT_OPTION_BOOL(deepseek, norm_topk_prob, false, "divide the chosen affinities by their sum"),
     COT_OPTION_DOUBLE(deepseek, routed_scaling_factor, 1, 1e-6, 1e6, "times every gate"),
+    COT_OPTION_DOUBLE(deepseek, device_capacity, 0, 0, 1e6,
+                      "in training, a group takes at most so many times its even share of choices; those of lowest affinity are dropped; 0 = no limit (V2: 1)"),
+    COT_OPTION_DOUBLE(deepseek, undropped_sequences, 0.1, 0, 1, "share of sequences whose tokens are never dropped"),
     COT_ROUTER_OPTIONS,
     COT_OPTION_END,
 };
@@ -150,6 +169,53 @@ static cot_tensor *gates(const deepseek *s, cot_tape *tape, cot_tensor *logits, 
     return scale == 1 ? gate : cot_gate_times(tape, gate, cot_gate_constant(tape, count, scale));
 }
 
+/* ---- what a device has no room for ---- */
+
+/* Sequences are drawn by number, the same in every layer. */
+static void mark_undropped(const deepseek *s, const cot_tape *tape, cot_runs sequences, uint8_t *undropped)
+{
+    const cot_rng_key key = cot_tape_rng(tape, COT_RNG_UNDROPPED);
+    for (int64_t i = 0; i < sequences.count; i++)
+        for (int64_t t = sequences.offset[i]; t < sequences.offset[i + 1]; t++)
+            undropped[t] = cot_rng_uniform(key, (uint64_t)i) < s->undropped_sequences;
+}
+
+/* Choices of one group by falling affinity; those of undropped tokens come first. */
+static int64_t rank_choices(const view *v, const cot_routing *out, const uint8_t *undropped, int64_t group, cot_ranked *list, cot_ranked *spare)
+{
+    const int64_t each = v->experts / v->s->num_groups;
+    int64_t n = 0;
+    for (int64_t a = 0; a < out->assignments; a++) {
+        const int64_t t = out->token[a];
+        if (out->expert[a] / each != group) continue;
+        const double affinity = cot_value_at(v->affinity->data, v->affinity->dtype, t * v->experts + out->expert[a]);
+        list[n++] = (cot_ranked){affinity + (undropped[t] ? 2 : 0), (int32_t)a};
+    }
+    const double epsilon = v->affinity->dtype == COT_F64 ? DBL_EPSILON : (double)FLT_EPSILON;
+    cot_rank_with_ties(list, spare, n, 32 * epsilon, 0);
+    return n;
+}
+
+/* Marks the choices that exceed a group's budget. */
+static void drop(const view *v, cot_tape *tape, cot_runs sequences, cot_routing *out)
+{
+    const size_t mark = cot_tape_scratch_mark(tape), bytes = (size_t)out->assignments * sizeof(cot_ranked);
+    cot_ranked *list = cot_tape_scratch(tape, bytes), *spare = cot_tape_scratch(tape, bytes);
+    uint8_t *undropped = cot_tape_scratch(tape, (size_t)out->tokens);
+    const double share = v->s->device_capacity * (double)out->assignments / (double)v->s->num_groups;
+    const int64_t budget = (int64_t)ceil(share * (1 - 1e-12));
+    if (!cot_tape_failed(tape)) {
+        memset(undropped, 0, (size_t)out->tokens);
+        mark_undropped(v->s, tape, sequences, undropped);
+        for (int64_t g = 0; g < v->s->num_groups; g++) {
+            const int64_t n = rank_choices(v, out, undropped, g, list, spare);
+            for (int64_t i = budget; i < n; i++)
+                if (!undropped[out->token[list[i].token]]) out->slot[list[i].token] = COT_SLOT_FULL, out->dropped++;
+        }
+    }
+    cot_tape_scratch_release(tape, mark);
+}
+
 static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, const cot_scores *scores, cot_routing *out)
 {
     const deepseek *s = r->state;
@@ -167,6 +233,7 @@ static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, con
     out->probs = s->score == 1 ? cot_softmax(tape, logits) : affinity;
     out->shares = s->score == 1 ? cot_normalise_rows(tape, affinity, 1e-20) : NULL;
     out->gate = cot_router_round(r, tape, gates(s, tape, logits, affinity, out));
+    if (s->device_capacity > 0 && cot_tape_training(tape)) drop(&v, tape, in->sequences, out);
 }
 
 const cot_router_ops cot_router_deepseek = {

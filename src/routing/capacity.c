@@ -93,6 +93,10 @@ static void fill_slots(const group *g, int64_t j, bool sorted)
             *used += routing->skipped_hold_slots;
             continue;
         }
+        if (routing->slot[a] == COT_SLOT_FULL) {  /* by the router */
+            routing->dropped++;
+            continue;
+        }
         const bool full = g->capacity >= 0 && *used >= g->capacity;
         routing->slot[a] = full ? COT_SLOT_FULL : (int32_t)(g->base + (*used)++);
         routing->dropped += full;

@@ -13,7 +13,7 @@
 
 /* What a slot says of an assignment that nobody executes. */
 enum {
-    COT_SLOT_FULL = -1,     /* dropped for lack of capacity */
+    COT_SLOT_FULL = -1,     /* dropped for lack of capacity: an expert's, or what the router itself sets */
     COT_SLOT_SKIPPED = -2,  /* given up by the router itself: counts in no load, importance or loss */
 };
 

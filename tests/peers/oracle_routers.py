@@ -159,7 +159,26 @@ def deepseek_options(rng, E):
     groups = rng.choice([g for g in range(1, E + 1) if E % g == 0])
     topk_group = rng.randint(1, groups)
     return dict(num_groups=groups, topk_group=topk_group, top_k=rng.randint(1, topk_group * E // groups), score=rng.choice(["softmax", "sigmoid"]),
-                group_score=rng.choice(["max", "top2_sum"]), norm_topk_prob=rng.random() < 0.5, routed_scaling_factor=rng.choice([1, 2.5]))
+                group_score=rng.choice(["max", "top2_sum"]), norm_topk_prob=rng.random() < 0.5, routed_scaling_factor=rng.choice([1, 2.5]),
+                device_capacity=rng.choice([0, 0, 0.5, 1, 1.3]), undropped_sequences=rng.choice([0, 1]))
+
+
+def device_drops(case, o, chosen, affinity):
+    """(token, choice) that groups have no room for: those of lowest affinity; ties go by the order of the choices."""
+    size, dropped = case["E"] // o["num_groups"], set()
+    kept = o["undropped_sequences"] == 1 and case["sequences"]
+    budget = math.ceil(round(o["device_capacity"] * sum(map(len, chosen)) / o["num_groups"], 9))
+    for g in range(o["num_groups"] if o["device_capacity"] and case["training"] else 0):
+        pairs = [(t, j) for t, row in enumerate(chosen) for j, e in enumerate(row) if e // size == g]
+        worth = lambda pair: affinity[pair[0]][chosen[pair[0]][pair[1]]].value
+        groups = []
+        for pair in sorted(pairs, key=lambda pair: -worth(pair)):
+            if groups and worth(pair) >= worth(groups[-1][0]) * (1 - 1e-14):
+                groups[-1].append(pair)
+            else:
+                groups.append([pair])
+        dropped.update([] if kept else [pair for tied in groups for pair in sorted(tied)][budget:])
+    return dropped
 
 
 @router("deepseek", deepseek_options)
@@ -189,7 +208,7 @@ def deepseek(case, o, r):
             bottom = total(row) + 1e-20
             gates.append([g / bottom * scale for g in row])
     probs = r["probs"] if o["score"] == "softmax" else [[s / (total(row) + 1e-20) for s in row] for row in affinity]
-    return dict(k=o["top_k"], chosen=chosen, gates=gates, probs=probs)
+    return dict(k=o["top_k"], chosen=chosen, gates=gates, probs=probs, full=device_drops(case, o, chosen, affinity))
 
 
 # ---- balance over a batch ----

@@ -65,6 +65,8 @@ def slots(case, r):
                 if j >= len(r["chosen"][t]):
                     continue
                 e = r["chosen"][t][j]
+                if (t, j) in r.get("full", ()):
+                    continue
                 if (t, j) in r["skipped"]:
                     used[e] += r["hold"]
                 elif capacity is None or used[e] < capacity:

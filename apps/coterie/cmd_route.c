@@ -169,7 +169,7 @@ const cli_command command_route = {
         "On a terminal it prints tables and a map; otherwise, and with --json, one JSON object: \"assignments\" "
         "[{\"token\", \"expert\", \"gate\", \"slot\"}], \"dropped\" [{\"token\", \"expert\"}] (full, or skipped by the router), \"load\" and "
         "\"importance\" (choices and gates of each expert, before capacity), \"losses\", \"capacity\" (null when "
-        "nothing is dropped), and with --gradient \"gradient\".",
+        "nothing is dropped), with soft_moe \"dispatch\" and \"combine\" (what a slot takes of a token, and a token of a slot), and with --gradient \"gradient\".",
     .examples = "echo '{\"logits\": [[2, 1, 0], [1, 3, 0]]}' | coterie route --router '{kind: top_k, top_k: 2}'\t"
                 "two tokens, three experts\n"
                 "coterie route --router '{kind: switch}' --balance '{kind: aux}' --gradient in.json\t"

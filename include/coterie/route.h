@@ -36,6 +36,8 @@ typedef struct {
     const double  *probability;            /**< [T, E] softmax of the logits over all experts */
     const int64_t *load;                   /**< [E] assignments before capacity, without skipped ones */
     const double  *importance;             /**< [E] sums of gates before capacity */
+    int64_t        slots;                  /**< of all experts, where they work on mixtures of tokens (soft_moe); else 0 */
+    const double  *dispatch, *combine;     /**< [T, slots] what a slot takes of a token, and a token of a slot; NULL without slots */
     size_t             loss_count;
     const char *const *loss_name;          /**< kind; the second of a kind is "aux.2"; a router's own loss has its kind */
     const double      *loss;               /**< already times its coef */
@@ -69,7 +71,7 @@ COT_API void cot_route_result_destroy(cot_route_result *result);
 
 /**
  * A result as one JSON object: "assignments" [{"token", "expert", "gate", "slot"}], "dropped" [{"token", "expert"}],
- * "load", "importance", "losses" {KIND: value}, "capacity" (null = dropless), with a rule that moves a bias "bias" (after
+ * "load", "importance", "losses" {KIND: value}, "capacity" (null = dropless), with soft routing "dispatch" and "combine" (rows of tokens), with a rule that moves a bias "bias" (after
  * the step), and with gradients "gradient" {"logits",
  * "raw_noise_std", "primary_logits"}. Numbers have 17 digits. The caller frees the text with free().
  */

@@ -15,7 +15,9 @@
 #include "ops/mask_logits.h"
 #include "ops/ragged_gate.h"
 #include "ops/residual.h"
+#include "ops/row_maps.h"
 #include "ops/router_linear.h"
+#include "ops/soft_slots.h"
 #include "ops/values.h"
 #include "routers/router.h"
 #include "routing/capacity.h"
@@ -123,7 +125,7 @@ static const cot_balance *constraint_of(const sparse *s)
 static cot_status setup_totals(sparse *s, const cot_build *build)
 {
     if (!constraint_of(s)) return COT_OK;
-    if (!cot_router_is(s->router, COT_ROUTER_SCORES))
+    if (!cot_router_is(s->router, COT_ROUTER_SCORES) || s->router->columns != s->router->num_experts)
         return cot_config_fail(s->balance_spec, "leaves out experts, which router '%s' has no logits of", s->router->ops->member.name);
     s->given = cot_calloc((size_t)s->router->num_experts * sizeof *s->given);
     if (!s->given) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a router's totals");
@@ -326,6 +328,32 @@ static void weigh_dropped(cot_tape *tape, cot_routing *routing)
     routing->gate = cot_gate_times(tape, routing->gate, use);
 }
 
+/* Every slot is a token of its expert's for the pool. */
+static cot_routing route_slots(cot_tape *tape, const cot_routing *soft)
+{
+    const int64_t slots = cot_tensor_columns(soft->dispatch), count = soft->runs.count * slots;
+    cot_routing out;
+    cot_routing_start(tape, count, soft->experts, 1, count, &out);
+    for (int64_t i = 0; i < out.assignments; i++) out.expert[i] = (int32_t)(i % slots / (slots / soft->experts));
+    out.gate = cot_gate_constant(tape, out.assignments, 1);
+    cot_routing_group(tape, &out);
+    return out;
+}
+
+static cot_tensor *work_on_slots(sparse *s, cot_tape *tape, cot_tensor *x, const cot_routing *soft, const int32_t *live, cot_tensor *residual)
+{
+    const cot_soft_runs runs = {soft->runs.count, soft->runs.offset, live};
+    cot_routing *routing = cot_tape_alloc(tape, sizeof *routing);
+    cot_tensor *slots = cot_slots_from_tokens(tape, x, soft->dispatch, &runs);
+    if (cot_tape_failed(tape)) return residual;
+    *routing = route_slots(tape, soft);
+    cot_tensor *zero = cot_gate_constant(tape, cot_tensor_count(slots), 0);
+    if (cot_tape_failed(tape)) return residual;
+    cot_tensor *none = cot_reshape(tape, zero, 2, slots->shape);
+    cot_tensor *worked = s->experts->ops->forward(s->experts, tape, slots, routing, none);
+    return cot_tokens_from_slots(tape, worked, soft->combine, &runs, residual);
+}
+
 static cot_tensor *forward(cot_feed_forward *ffn, cot_tape *tape, const cot_pass *pass, cot_tensor *x, cot_tensor *residual)
 {
     sparse *s = ffn->state;
@@ -342,12 +370,14 @@ static cot_tensor *forward(cot_feed_forward *ffn, cot_tape *tape, const cot_pass
     add_losses(s, tape, pass, routing, layer);
     if (s->experts->ops->by_token) weigh_dropped(tape, routing);
     else cot_capacity_apply(tape, s->limited ? &s->capacity : NULL, (uint32_t)layer, routing);
+    const int32_t *live = routing->live;
     cot_routing_expand(routing);
-    if (!s->experts->ops->by_token) cot_routing_group(tape, routing);
+    if (!s->experts->ops->by_token && !routing->dispatch) cot_routing_group(tape, routing);
     if (cot_tape_failed(tape)) return residual;
     if (pass->observe) pass->observe(pass->context, layer, routing);
     await_reward(ffn, pass, routing);
-    residual = s->experts->ops->forward(s->experts, tape, x, routing, residual);
+    residual = routing->dispatch ? work_on_slots(s, tape, x, routing, live, residual)
+                                 : s->experts->ops->forward(s->experts, tape, x, routing, residual);
     return s->has_shared ? add_shared(s, tape, x, residual) : residual;
 }
 

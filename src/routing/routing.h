@@ -51,6 +51,10 @@ typedef struct {
 
     cot_tensor *load;         /* [E] real, differentiable: the router's own smooth count of tokens; NULL = none */
     cot_tensor *own_loss;     /* real scalar that the router adds to balance losses, times its weight; NULL = none */
+    /* Soft routing, where experts work on slots that mix tokens (ops/soft_slots.h): [T, S] real both, slots of an expert neighbours,
+     * tokens mixed within `runs`. NULL: tokens go whole. */
+    cot_tensor *dispatch, *combine;
+    cot_runs    runs;
     cot_runs    groups;       /* tokens that share capacity; count 0 = all do */
     cot_runs    sequences;    /* count 0 = unknown */
     const int32_t *live;      /* [live tokens] which tokens those are; NULL = all */

@@ -337,6 +337,10 @@ static json_t *result_json(const cot_route_result *r)
     json_object_set_new(root, "importance", reals_json(r->importance, r->experts));
     json_object_set_new(root, "losses", losses_json(r));
     json_object_set_new(root, "capacity", r->capacity >= 0 ? json_integer(r->capacity) : json_null());
+    if (r->slots) {
+        json_object_set_new(root, "dispatch", matrix_json(r->dispatch, r->tokens, r->slots));
+        json_object_set_new(root, "combine", matrix_json(r->combine, r->tokens, r->slots));
+    }
     if (r->bias) json_object_set_new(root, "bias", reals_json(r->bias, r->experts));
     if (!r->gradient_logits) return root;
     json_t *gradient = json_object();

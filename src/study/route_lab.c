@@ -248,18 +248,28 @@ static bool move_bias(lab *l, cot_route_result *r)
     return true;
 }
 
-/* Rows of live tokens to those of all; others, and routers without probabilities, have zeros. */
-static const double *all_probabilities(lab *l)
+/* A matrix [live tokens, columns] as rows of all tokens; others, and all without such a matrix, have zeros. */
+static const double *all_rows(lab *l, const cot_tensor *live_rows, int64_t columns)
 {
     const cot_routing *routing = &l->routing;
-    const int64_t experts = routing->experts, rows = routing->probs ? cot_tensor_rows(routing->probs) : 0;
-    double *out = take(l, (size_t)(l->given.tokens * experts), sizeof *out);
-    if (!out || !rows || cot_tensor_columns(routing->probs) != experts) return out;
+    const int64_t rows = live_rows ? cot_tensor_rows(live_rows) : 0;
+    double *out = take(l, (size_t)(l->given.tokens * columns), sizeof *out);
+    if (!out || !rows || cot_tensor_columns(live_rows) != columns) return out;
     for (int64_t i = 0; i < rows; i++) {
         const int64_t t = routing->live ? routing->live[i] : i;
-        memcpy(out + t * experts, (const double *)routing->probs->data + i * experts, (size_t)experts * sizeof *out);
+        memcpy(out + t * columns, (const double *)live_rows->data + i * columns, (size_t)columns * sizeof *out);
     }
     return out;
+}
+
+static bool copy_slots(lab *l, cot_route_result *r)
+{
+    const cot_routing *routing = &l->routing;
+    if (!routing->dispatch) return true;
+    r->slots = cot_tensor_columns(routing->dispatch);
+    r->dispatch = all_rows(l, routing->dispatch, r->slots);
+    r->combine = all_rows(l, routing->combine, r->slots);
+    return r->dispatch && r->combine;
 }
 
 static cot_status fill_gradients(lab *l, cot_route_result *r)
@@ -283,7 +293,8 @@ static cot_status fill_result(lab *l, bool gradient, cot_route_result *r)
     r->experts = routing->experts;
     r->assignments = routing->assignments;
     r->capacity = routing->capacity;
-    r->probability = all_probabilities(l);
+    r->probability = all_rows(l, routing->probs, routing->experts);
+    if (!copy_slots(l, r)) return no_memory();
     cot_routing_expand(routing);
     r->token = copied(l, routing->token, count, sizeof *r->token);
     r->expert = copied(l, routing->expert, count, sizeof *r->expert);

@@ -73,4 +73,58 @@ static inline cot_tensor *draw_tokens(cot_tape *tape, uint64_t seed)
     return x;
 }
 
+/* The probe of x through the layer; x stays drawn by seed. */
+static inline double layer_value(cot_tape *tape, layer_fixture *f, bool training, bool record, const double *x, double *dx)
+{
+    for (size_t p = 0; p < cot_params_count(f->params); p++) cot_params_at(f->params, p)->version++;  /* whoever called may have changed it */
+    const int64_t shape[] = {FIXTURE_TOKENS, FIXTURE_WIDTH};
+    cot_tape_reset(tape, record, training, 3, 0);
+    cot_tensor *in = cot_tape_wrap(tape, COT_F64, 2, shape, (void *)(uintptr_t)x, true);
+    cot_tensor *out = probe(tape, through_layer(tape, f, in));
+    if (record) cot_tape_backward(tape, out, 1);
+    if (cot_tape_failed(tape)) fail_msg("%s", cot_last_error());
+    for (int64_t i = 0; dx && i < FIXTURE_TOKENS * FIXTURE_WIDTH; i++) dx[i] = in->grad ? ((const double *)in->grad)[i] : 0;
+    return *(const double *)out->data;
+}
+
+static inline void check_slope(cot_tape *tape, layer_fixture *f, bool training, const double *x, double *at, double slope, const char *what)
+{
+    const double middle = *at, h = 1e-5 * fmax(1, fabs(middle));
+    *at = middle + h;
+    const double above = layer_value(tape, f, training, false, x, NULL);
+    *at = middle - h;
+    const double below = layer_value(tape, f, training, false, x, NULL), want = (above - below) / (2 * h);
+    *at = middle;
+    if (!(fabs(slope - want) <= 1e-6 * fmax(1, fabs(want)))) fail_msg("%s: %.12g, central differences give %.12g", what, slope, want);
+}
+
+/* Gradients of tokens and of every parameter that learns against central differences. */
+static inline void check_layer(const char *text, bool training)
+{
+    static layer_fixture f;
+    double x[FIXTURE_TOKENS * FIXTURE_WIDTH], dx[FIXTURE_TOKENS * FIXTURE_WIDTH];
+    cot_tape *tape;
+    assert_int_equal(cot_tape_create(COT_MODE_F64, &tape), COT_OK);
+    assert_int_equal(cot_set_threads(1), COT_OK);
+    make_layer(&f, text);
+    for (int i = 0; i < FIXTURE_TOKENS * FIXTURE_WIDTH; i++) x[i] = test_normal(8, (uint64_t)i);
+    for (size_t p = 0; p < cot_params_count(f.params); p++) {  /* away from zeros and ones that starts leave */
+        cot_param *param = cot_params_at(f.params, p);
+        for (int64_t i = 0; param->spec.update != COT_UPDATE_BUFFER && i < cot_tensor_count(&param->value); i++)
+            ((double *)param->value.data)[i] += 0.3 * test_normal(90 + p, (uint64_t)i);
+    }
+    cot_params_clear_grads(f.params);
+    layer_value(tape, &f, training, true, x, dx);
+    cot_params_settle_grads(f.params);
+    for (int i = 0; i < FIXTURE_TOKENS * FIXTURE_WIDTH; i++) check_slope(tape, &f, training, x, &x[i], dx[i], "a token");
+    for (size_t p = 0; p < cot_params_count(f.params); p++) {
+        cot_param *param = cot_params_at(f.params, p);
+        for (int64_t i = 0; param->spec.update == COT_UPDATE_DENSE && i < cot_tensor_count(&param->value); i++)
+            check_slope(tape, &f, training, x, (double *)param->value.data + i, ((const double *)param->value.grad)[i], param->name);
+    }
+    drop_layer(&f);
+    cot_tape_destroy(tape);
+    assert_int_equal(cot_set_threads(0), COT_OK);
+}
+
 #endif

@@ -387,6 +387,29 @@ def dselect_k(case, o, r):
     return dict(chosen=chosen, gates=pick(weights, chosen), probs=weights)
 
 
+# ---- mixtures of tokens ----
+
+
+def soft_columns(rng, o):
+    E = rng.randint(1, 4)
+    return E, E * o["slots"]
+
+
+@router("soft_moe", lambda rng, E: dict(slots=rng.randint(1, 3)), columns=soft_columns, own_slots=True)
+def soft_moe(case, o, r):
+    E, T, each = case["E"], case["T"], o["slots"]
+    combine = [softmax(row) for row in r["given"]]
+    dispatch = [[0.0] * (E * each) for _ in range(T)]
+    for run in case["groups"] or case["sequences"] or [list(range(T))]:
+        for s in range(E * each):
+            for t, w in zip(run, softmax([r["given"][t][s] for t in run])):
+                dispatch[t][s] = w.value
+    shares = [[total(row[e * each:(e + 1) * each]) for e in range(E)] for row in combine]
+    chosen = [ranking(row) for row in shares]
+    return dict(k=E, chosen=chosen, gates=pick(shares, chosen), probs=shares, slots=([[t] * E for t in range(T)], None),
+                soft=dict(dispatch=dispatch, combine=[[w.value for w in row] for row in combine]))
+
+
 # ---- policies ----
 
 

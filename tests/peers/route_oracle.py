@@ -220,6 +220,7 @@ def oracle_of_live(case):
                 out["dropped"].append({"token": t, "expert": e})
             else:
                 out["assignments"].append({"token": t, "expert": e, "gate": g.value, "slot": s})
+    out.update(r.get("soft", {}))
     losses, seen = [], {}
     for rule in case["balance"]:
         kind = rule["kind"]

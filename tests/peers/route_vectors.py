@@ -54,6 +54,8 @@ CASES = [
       "dropped": [[0, 1], [1, 1], [4, 0]], "load": [3, 4, 2, 1], "capacity": None}, []),
     ("Qwen2-MoE's gates by name", "{kind: top_k, preset: qwen2_moe, top_k: 2}", {"logits": logs(SIX[:1])}, {"gates": {"0:0": 0.6, "0:1": 0.3}}, []),
     ("Mixtral's gates by name", "{kind: top_k, preset: mixtral}", {"logits": logs(SIX[:1])}, {"gates": {"0:0": 0.666667, "0:1": 0.333333}}, []),
+    ("Soft MoE: slots mix tokens, tokens mix slots", "{kind: soft_moe}", {"logits": logs([[0.5, 0.25], [0.25, 0.5], [0.25, 0.25]])},
+     {"dispatch": [[0.5, 0.25], [0.25, 0.5], [0.25, 0.25]], "combine": [[0.666667, 0.333333], [0.333333, 0.666667], [0.5, 0.5]], "importance": [1.5, 1.5]}, []),
     ("loss-free bias: the overloaded goes down, the starved up", "{kind: switch}", {"logits": [[2, 1, 0], [2, 1, 0], [0, 1, 0]]},
      {"load": [2, 1, 0], "bias": [-0.001, 0.0, 0.001], "losses": {}}, ["--balance", "{kind: loss_free}"]),
     ("Switch's auxiliary loss", "{kind: switch}", {"logits": [[2, 1, 0, 0], [1, 3, 0, -1], [0.5, 0, 0, 0], [0, 0, 2, 1]]},

@@ -203,45 +203,71 @@ static bool show(void *context, uint64_t done, uint64_t total)
     return !cli_stop_requested();
 }
 
-static int run_task(const cli_args *args, const char *path, const asked *a, cot_model *model, const cot_tokenizer *tokenizer, cot_task_result **result)
+static int run_task(const cli_args *args, const cot_task *task, const asked *a, cot_model *model, const cot_tokenizer *tokenizer, cot_task_result **result)
 {
-    cot_task *task;
     progress bar;
     char what[64];
-    CLI_TRY(cot_task_read(path, &task));
     snprintf(what, sizeof what, "%s", cot_task_name(task));
     progress_start(&bar, what, "questions", 0, 0);
     cot_status status = cot_task_run(model, tokenizer, task, &a->options, show, &bar, result);
     progress_clear(&bar);
     if (status == COT_OK && cli_given(args, "answers")) status = cot_task_result_write_answers(*result, task, &a->options, cli_text(args, "answers"));
-    cot_task_destroy(task);
     return status == COT_OK ? CLI_OK : cli_failed();
 }
 
-static int run_tasks(const cli_args *args, const asked *a, cot_model *model, const cot_tokenizer *tokenizer, const char *run, cot_task_result **results)
+/* What the --task paths name, one after the other. */
+typedef struct {
+    cot_task       **task;
+    cot_task_result **result;
+    size_t           count;
+} task_list;
+
+static int read_tasks(const cli_args *args, task_list *list)
 {
-    const size_t count = cli_count(args, "task");
-    for (size_t i = 0; i < count; i++) {
-        const int code = run_task(args, cli_text_at(args, "task", i), a, model, tokenizer, &results[i]);
-        if (code != CLI_OK) return code;
-        if (!a->options.limit) keep(results[i], run);
+    for (size_t i = 0; i < cli_count(args, "task"); i++) {
+        cot_task **some;
+        size_t count;
+        CLI_TRY(cot_tasks_read(cli_text_at(args, "task", i), &some, &count));
+        cot_task **grown = realloc(list->task, (list->count + count) * sizeof *grown);
+        if (grown) {
+            memcpy(grown + list->count, some, count * sizeof *some);
+            list->task = grown;
+            list->count += count;
+        }
+        cot_tasks_destroy(some, grown ? 0 : count);
+        if (!grown) return cli_fail("no memory for %zu tasks", list->count + count);
     }
-    if (cli_flag(args, "json")) return print_as_json(results, count);
-    if (count == 1) print_task(results[0]);
-    else print_summary(results, count);
+    list->result = calloc(list->count, sizeof *list->result);
+    return list->result ? CLI_OK : cli_fail("no memory for %zu tasks", list->count);
+}
+
+static int run_tasks(const cli_args *args, const asked *a, cot_model *model, const cot_tokenizer *tokenizer, const char *run, const task_list *list)
+{
+    if (list->count > 1 && cli_given(args, "answers")) return cli_misuse(args, "--answers keeps one task's; %zu are given", list->count);
+    for (size_t i = 0; i < list->count; i++) {
+        const int code = run_task(args, list->task[i], a, model, tokenizer, &list->result[i]);
+        if (code != CLI_OK) return code;
+        if (!a->options.limit) keep(list->result[i], run);
+    }
+    if (cli_flag(args, "json")) return print_as_json(list->result, list->count);
+    if (list->count == 1) print_task(list->result[0]);
+    else print_summary(list->result, list->count);
     return CLI_OK;
 }
 
 int eval_tasks(const cli_args *args, cot_model *model, const cot_tokenizer *tokenizer, const char *run)
 {
     asked a = {0};
-    const size_t count = cli_count(args, "task");
-    if (count > 1 && cli_given(args, "answers")) return cli_misuse(args, "--answers keeps one task's; %zu are given", count);
-    cot_task_result **results = calloc(count, sizeof *results);
-    int code = results ? take_options(args, &a) : cli_fail("no memory for %zu tasks", count);
-    if (code == CLI_OK) code = run_tasks(args, &a, model, tokenizer, run, results);
-    for (size_t i = 0; results && i < count; i++) cot_task_result_destroy(results[i]);
-    free(results);
+    task_list list = {0};
+    int code = take_options(args, &a);
+    if (code == CLI_OK) code = read_tasks(args, &list);
+    if (code == CLI_OK) code = run_tasks(args, &a, model, tokenizer, run, &list);
+    for (size_t i = 0; i < list.count; i++) {
+        if (list.result) cot_task_result_destroy(list.result[i]);
+        cot_task_destroy(list.task[i]);
+    }
+    free(list.result);
+    free(list.task);
     release(&a);
     return code;
 }

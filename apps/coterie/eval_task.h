@@ -8,10 +8,10 @@
 
 /* What --task adds to the options of eval. */
 #define EVAL_TASK_OPTIONS                                                                                                                            \
-    {.name = "task", .kind = CLI_TEXT, .repeated = true, .value = "FILE.jsonl",                                                                      \
-     .help = "scores the answers to a file of questions instead: multiple choice, cloze, minimal pairs; may be repeated"},                           \
+    {.name = "task", .kind = CLI_TEXT, .repeated = true, .value = "FILE",                                                                            \
+     .help = "scores the answers to questions instead (.jsonl, MMLU's .csv, BBH's .json, archives of them); may be repeated"},                       \
     {.name = "shots", .kind = CLI_INT, .value = "K", .min = 0, .max = 1 << 20, .help = "solved examples before each question (default: none)"},      \
-    {.name = "shots-from", .kind = CLI_TEXT, .value = "FILE.jsonl",                                                                                  \
+    {.name = "shots-from", .kind = CLI_TEXT, .value = "FILE",                                                                                        \
      .help = "takes the first K questions of this file for examples (default: drawn among the task's others)"},                                      \
     {.name = "seed", .kind = CLI_INT, .value = "N", .fallback = "0", .min = 0, .max = 1e15, .help = "of the examples that are drawn"},               \
     {.name = "limit", .kind = CLI_INT, .value = "N", .min = 0, .max = 1e15, .help = "only the first N questions of each task"},                      \

@@ -16,17 +16,29 @@ typedef enum {
 typedef struct cot_task cot_task;
 
 /**
- * Reads a task file: .jsonl, packed as .gz or .zst or not. The keys of its rows say what kind it is, others are ignored:
+ * Reads a task file, packed as .gz or .zst or not. By the ending of its name: MMLU's .csv (question, answers, the right one's
+ * letter), BIG-Bench Hard's .json ({"examples": [{"input", "target"}]}), else a row of JSON a line. The keys of its rows
+ * say what kind it is, others are ignored:
  *
  *   query, choices, gold                  COT_TASK_CHOICES; gold counts from 0
  *   context_options, continuation, gold   COT_TASK_CONTEXTS
  *   sentence_good, sentence_bad           COT_TASK_PAIRS (BLiMP's files)
  *   context, continuation                 COT_TASK_COMPLETION
  *
- * Errors   COT_IO; COT_FORMAT with file and line: what was found and what was expected.
+ * A path may go on inside an archive: `mmlu.tar.gz/mmlu/test/anatomy_test.csv`.
+ *
+ * Errors   COT_IO; COT_FORMAT with file and line: what was found and what was expected; COT_INVALID when the path is an
+ *          archive or a folder in one with several task files.
  */
 COT_API cot_status cot_task_read(const char *path, cot_task **out);
 COT_API void       cot_task_destroy(cot_task *task);  /**< Accepts NULL. */
+
+/**
+ * Reads all task files that a path names: one, or those of a .tar, .tar.gz or .tar.zst, or of a folder in it, in its order.
+ * The caller gives them back with cot_tasks_destroy(). Errors as above.
+ */
+COT_API cot_status cot_tasks_read(const char *path, cot_task ***out, size_t *count);
+COT_API void       cot_tasks_destroy(cot_task **tasks, size_t count);
 
 COT_API const char   *cot_task_name(const cot_task *task);  /**< the file's name without folder and endings */
 COT_API cot_task_kind cot_task_kind_of(const cot_task *task);

@@ -29,6 +29,32 @@ cp out first
 expect 0 eval run --task completion.jsonl --json --threads 2
 cmp out first || fail "the number of threads shows"
 
+# ---- published forms, and archives of them ----
+
+python3 - <<'PYTHON'
+import io, tarfile
+files = {"mmlu/test/a_test.csv": '"Who?\nHe?",x,"y, z",A\nWhy?,no,yes,B\n' * 3, "mmlu/dev/a_dev.csv": "When?,now,then,A\n" * 3,
+         "mmlu/test/b_test.csv": "How?,so,not,A\n" * 3, "mmlu/README.txt": "words"}
+with tarfile.open("mmlu.tar.gz", "w:gz") as archive:
+    for name, text in files.items():
+        member = tarfile.TarInfo(name)
+        member.size = len(text)
+        archive.addfile(member, io.BytesIO(text.encode()))
+PYTHON
+expect 0 eval run --task mmlu.tar.gz/mmlu/test --task pairs.jsonl
+grep -q '^a_test  *multiple choice  *6 ' out || fail 'a_test is missing'
+grep -q '^b_test  *multiple choice  *3 ' out || fail 'b_test is missing'
+out_has 'mean of tasks'
+expect 0 eval run --task mmlu.tar.gz/mmlu/test/a_test.csv --shots 1 --shots-from mmlu.tar.gz/mmlu/dev/a_dev.csv --limit 1 --json --answers answers.jsonl
+python3 - <<'PYTHON'
+import json
+answer = json.loads(open("answers.jsonl", encoding="utf-8").read())
+assert answer["context"] == "When?\nA. now\nB. then\nAnswer: A\n\nWho?\nHe?\nA. x\nB. y, z\nAnswer:", answer
+assert [a["continuation"] for a in answer["alternatives"]] == [" A", " B"]
+PYTHON
+refuses 'mmlu.tar.gz: no task file in it under mmlu/val' eval run --task mmlu.tar.gz/mmlu/val
+refuses 'mmlu.tar.gz/mmlu/test: 2 task files, expected one of them' eval run --task pairs.jsonl --shots 1 --shots-from mmlu.tar.gz/mmlu/test
+
 # ---- options ----
 
 cp run/task-choices.json kept

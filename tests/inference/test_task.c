@@ -116,6 +116,167 @@ static void bad_files_are_refused(void **state)
     scratch_remove(&dir);
 }
 
+/* ---- other forms and archives ---- */
+
+static void published_forms_are_read(void **state)
+{
+    (void)state;
+    scratch files = scratch_make();
+    cot_task *t = task_of(&files, "anatomy_test.csv",
+                          "\" What, said \"\"he\"\",\nis it? \",one,\"two, or so\",A\r\n\nWhy?,because,no,maybe,D4,C\nlast,x,y,B");
+    assert_string_equal(cot_task_name(t), "anatomy_test");
+    assert_int_equal(cot_task_kind_of(t), COT_TASK_CHOICES);
+    assert_int_equal(cot_task_count(t), 3);
+    assert_string_equal(question_context(&t->questions[0], 0), "What, said \"he\",\nis it?\nA. one\nB. two, or so\nAnswer:");
+    assert_string_equal(question_continuation(&t->questions[0], 1), "B");
+    assert_int_equal(question_alternatives(&t->questions[0]), 2);
+    assert_int_equal(t->questions[1].line, 4);
+    assert_string_equal(question_context(&t->questions[1], 0), "Why?\nA. because\nB. no\nC. maybe\nD. D4\nAnswer:");
+    assert_int_equal(t->questions[1].gold, 2);
+    assert_int_equal(t->questions[2].gold, 1);
+    cot_task_destroy(t);
+    t = task_of(&files, "snarks.json", "{\"canary\": \"c\", \"examples\": [{\"input\": \"Which? (A) x (B) y\", \"target\": \"(B)\"}, "
+                                       "{\"input\": \"(A) (B) (C)\", \"target\": \"(C)\"},\n{\"input\": \"(A)\", \"target\": \"(A)\"}]}");
+    assert_int_equal(cot_task_kind_of(t), COT_TASK_CHOICES);
+    assert_string_equal(question_context(&t->questions[0], 0), "Q: Which? (A) x (B) y\nA:");
+    assert_int_equal(question_alternatives(&t->questions[0]), 2);
+    assert_int_equal(t->questions[0].gold, 1);
+    assert_int_equal(question_alternatives(&t->questions[1]), 3);
+    assert_int_equal(question_alternatives(&t->questions[2]), 3);  /* it offers but one: all that the file has */
+    assert_string_equal(question_continuation(&t->questions[2], 0), "(A)");
+    cot_task_destroy(t);
+    char many[4096] = "{\"examples\": [", *to = many + strlen(many);
+    for (int i = 0; i < 27; i++) to += sprintf(to, "%s{\"input\": \"count\", \"target\": \"%d\"}", i ? ", " : "", i);
+    strcpy(to, "]}");
+    t = task_of(&files, "counting.json", many);  /* too many different ones to choose from */
+    assert_int_equal(cot_task_kind_of(t), COT_TASK_COMPLETION);
+    assert_string_equal(question_context(&t->questions[26], 0), "Q: count\nA:");
+    assert_string_equal(question_continuation(&t->questions[26], 0), "26");
+    cot_task_destroy(t);
+    scratch_remove(&files);
+}
+
+static void broken_forms_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *text, *said;
+    } files[] = {
+        {"a.csv", "q,x,y,A\nq,x,B", "a.csv:2: 3 fields"},
+        {"a.csv", "q,x,y,C", "a.csv:1: the last of 4 fields is no letter from A to B"},
+        {"a.csv", "q,x,y,", "the last of 4 fields is no letter"},
+        {"a.csv", "q,x,y,A\n\"q,x\ny,B\n", "a.csv:2: a quote that nothing closes"},
+        {"a.csv", "\"q\"x,y,z,A", "a.csv:1: field 1 goes on behind its closing quote"},
+        {"a.csv", ",,,,,,,,,,,,,,,,,,,,,,,,,,,,A", "more than 28 fields"},
+        {"a.csv", "q,x,y,A\n\xff,x,y,A", "a.csv:2: neither zero bytes nor anything but UTF-8"},
+        {"a.csv", " \n\n", "no row in it"},
+        {"a.json", "{}", "'examples' is absent, expected a list"},
+        {"a.json", "[", "not JSON"},
+        {"a.json", "{\"examples\": [{\"input\": \"q\"}]}", "a.json:1: 'input' is a string and 'target' absent in this example"},
+        {"a.json", "{\"examples\": [{\"input\": \"q\", \"target\": \"a\"}]}", "a.json:1: 'choices' has 1 entries"},
+        {"a.json", "{\"examples\": []}", "no row in it"},
+    };
+    scratch dir = scratch_make();
+    cot_task *t;
+    const int64_t blocks = cot_memory_blocks();
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        put_text(&dir, files[i].name, files[i].text);
+        CHECK_FAILS(cot_task_read(scratch_path(&dir, files[i].name), &t), COT_FORMAT, files[i].said);
+        assert_null(t);
+    }
+    assert_int_equal(cot_memory_blocks(), blocks);
+    scratch_remove(&dir);
+}
+
+/* The sum that a header of an archive carries. */
+static void seal(char *header)
+{
+    unsigned sum = 0;
+    memset(header + 148, ' ', 8);
+    for (int i = 0; i < 512; i++) sum += (unsigned char)header[i];
+    sprintf(header + 148, "%06o", sum);
+}
+
+/* A header and its contents, padded, at `to`; returns what follows. */
+static char *put_member(char *to, const char *prefix, const char *name, char type, const char *text)
+{
+    const size_t length = strlen(text), padded = (length + 511) / 512 * 512;
+    memset(to, 0, 512 + padded);
+    strcpy(to, name);
+    sprintf(to + 124, "%011o", (unsigned)length);
+    to[156] = type;
+    memcpy(to + 257, "ustar", 6);
+    strcpy(to + 345, prefix);
+    seal(to);
+    memcpy(to + 512, text, length);
+    return to + 512 + padded;
+}
+
+static char *put_archive(char *to)
+{
+    static const char pair[] = "{\"sentence_good\": \"good\", \"sentence_bad\": \"bad\"}\n";
+    to = put_member(to, "", "blimp/", '5', "");
+    to = put_member(to, "", "blimp/README", '0', "words");
+    to = put_member(to, "", "blimp/one.jsonl", '0', pair);
+    to = put_member(to, "blimp/more", "two.jsonl", '\0', pair);
+    to = put_member(to, "", "blimpish.csv", '0', "q,x,y,A\n");
+    memset(to, 0, 1024);
+    return to + 1024;
+}
+
+static void archives_are_read(void **state)
+{
+    (void)state;
+    static char tar[16384];
+    const size_t bytes = (size_t)(put_archive(tar) - tar);
+    scratch files = scratch_make();
+    cot_task **tasks, *t;
+    size_t count;
+    const int64_t blocks = cot_memory_blocks();
+    put_gz(&files, "blimp.tar.gz", tar, bytes);
+    CHECK_OK(cot_tasks_read(scratch_path(&files, "blimp.tar.gz"), &tasks, &count));
+    assert_int_equal(count, 3);
+    assert_string_equal(cot_task_name(tasks[1]), "two");
+    assert_int_equal(cot_task_kind_of(tasks[2]), COT_TASK_CHOICES);
+    cot_tasks_destroy(tasks, count);
+    scratch_put(&files, "blimp.tar", tar, bytes);
+    CHECK_OK(cot_tasks_read(scratch_path(&files, "blimp.tar/blimp"), &tasks, &count));
+    assert_int_equal(count, 2);
+    assert_string_equal(tasks[1]->file, scratch_path(&files, "blimp.tar/blimp/more/two.jsonl"));
+    cot_tasks_destroy(tasks, count);
+    CHECK_OK(cot_task_read(scratch_path(&files, "blimp.tar/blimp/more/two.jsonl"), &t));
+    cot_task_destroy(t);
+    CHECK_FAILS(cot_task_read(scratch_path(&files, "blimp.tar/blimp"), &t), COT_INVALID, "2 task files, expected one of them, e.g.");
+    CHECK_FAILS(cot_task_read(scratch_path(&files, "blimp.tar/blim"), &t), COT_FORMAT, "no task file in it under blim");
+    CHECK_FAILS(cot_task_read(scratch_path(&files, "absent.tar/a"), &t), COT_IO, "absent.tar");
+    assert_int_equal(cot_memory_blocks(), blocks);
+    scratch_remove(&files);
+}
+
+static void broken_archives_are_refused(void **state)
+{
+    (void)state;
+    static char tar[16384];
+    const size_t bytes = (size_t)(put_archive(tar) - tar);
+    scratch files = scratch_make();
+    cot_task *t;
+    const int64_t blocks = cot_memory_blocks();
+    scratch_put(&files, "cut.tar", tar, 1536 + 20);
+    CHECK_FAILS(cot_task_read(scratch_path(&files, "cut.tar"), &t), COT_FORMAT, "no header of a tar archive's member at byte 1536");
+    scratch_put(&files, "cut.tar", tar, 2048 + 20);
+    CHECK_FAILS(cot_task_read(scratch_path(&files, "cut.tar"), &t), COT_FORMAT, "cut.tar: ends after 2068 bytes (unpacked), inside a member");
+    tar[600] ^= 1;
+    scratch_put(&files, "bad.tar", tar, bytes);
+    CHECK_FAILS(cot_task_read(scratch_path(&files, "bad.tar"), &t), COT_FORMAT, "no header of a tar archive's member at byte 512");
+    put_member(tar, "", "a.csv", '0', "");
+    memcpy(tar + 124, "77777777777", 11);
+    seal(tar);
+    scratch_put(&files, "vast.tar", tar, 512);
+    CHECK_FAILS(cot_task_read(scratch_path(&files, "vast.tar"), &t), COT_FORMAT, "longer than 256 MiB together");
+    assert_int_equal(cot_memory_blocks(), blocks);
+    scratch_remove(&files);
+}
+
 /* ---- prompts ---- */
 
 static void check_prompt(const cot_task *t, const cot_task_options *o, int64_t question, int64_t alternative, const char *context, const char *continuation)
@@ -573,6 +734,8 @@ static void json_holds_it_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(published_forms_are_read), cmocka_unit_test(broken_forms_are_refused),
+        cmocka_unit_test(archives_are_read), cmocka_unit_test(broken_archives_are_refused),
         cmocka_unit_test(kinds_are_read),       cmocka_unit_test(bad_files_are_refused), cmocka_unit_test(prompts_are_joined),
         cmocka_unit_test(shots_are_drawn_evenly), cmocka_unit_test(scores_by_hand),      cmocka_unit_test(completions_by_hand),
         cmocka_unit_test(calibration_by_hand),  cmocka_unit_test(temperature_is_found),  cmocka_unit_test(tasks_are_the_slow_computation),

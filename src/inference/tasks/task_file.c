@@ -1,210 +1,17 @@
-/* Task files: rows of JSON, whose keys say what they ask. */
-#include <stdarg.h>
-#include <stdio.h>
+/* Task files, as they are or inside a tar archive: a path that goes on behind .tar, .tar.gz or .tar.zst names a file or a folder there. */
 #include <string.h>
 
 #include "base/fail.h"
 #include "base/memory.h"
 #include "data/reader.h"
 #include "formats/file.h"
-#include "formats/json.h"
 #include "inference/tasks/task_parts.h"
 
-enum { MAX_FILE = 256 << 20, MAX_ALTERNATIVES = 1 << 16 };
+enum { MAX_FILE = 256 << 20, BLOCK = 512 };  /* MAX_FILE: of an archive's task files together, too */
 
-/* Where a row stands, for messages. */
-typedef struct {
-    const char *file;
-    int64_t     line;
-} place;
+static cot_status no_memory(const char *path) { return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for its questions", path); }
 
-__attribute__((format(printf, 2, 3))) static cot_status malformed(const place *at, const char *format, ...)
-{
-    char what[512];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(what, sizeof what, format, arguments);
-    va_end(arguments);
-    return cot_fail(COT_FORMAT, "%s:%lld: %s", at->file, (long long)at->line, what);
-}
-
-static cot_status no_memory(const char *file) { return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for its questions", file); }
-
-/* ---- rows ---- */
-
-static cot_status take_text(const json_t *row, const char *key, const place *at, char **out)
-{
-    const json_t *value = json_object_get(row, key);
-    if (!json_is_string(value)) return malformed(at, "'%s' is %s, expected a text", key, cot_json_kind(value));
-    *out = cot_strdup(json_string_value(value));
-    return *out ? COT_OK : no_memory(at->file);
-}
-
-static cot_status take_list(const json_t *row, const char *key, const place *at, char **out)
-{
-    const json_t *list = json_object_get(row, key);
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *value = json_array_get(list, i);
-        if (!json_is_string(value)) return malformed(at, "entry %zu of '%s' is %s, expected a text", i, key, cot_json_kind(value));
-        out[i] = cot_strdup(json_string_value(value));
-        if (!out[i]) return no_memory(at->file);
-    }
-    return COT_OK;
-}
-
-static cot_status count_list(const json_t *row, const char *key, const place *at, int32_t *count)
-{
-    const json_t *list = json_object_get(row, key);
-    if (!json_is_array(list)) return malformed(at, "'%s' is %s, expected a list of texts", key, cot_json_kind(list));
-    if (json_array_size(list) < 2 || json_array_size(list) > MAX_ALTERNATIVES)
-        return malformed(at, "'%s' has %zu entries, expected 2 to %d", key, json_array_size(list), MAX_ALTERNATIVES);
-    *count = (int32_t)json_array_size(list);
-    return COT_OK;
-}
-
-static cot_status take_gold(const json_t *row, const place *at, int32_t alternatives, int32_t *gold)
-{
-    const json_t *value = json_object_get(row, "gold");
-    if (!json_is_integer(value)) return malformed(at, "'gold' is %s, expected a whole number", cot_json_kind(value));
-    if (json_integer_value(value) < 0 || json_integer_value(value) >= alternatives)
-        return malformed(at, "'gold' is %lld, expected 0 to %d", (long long)json_integer_value(value), alternatives - 1);
-    *gold = (int32_t)json_integer_value(value);
-    return COT_OK;
-}
-
-static cot_status make_texts(cot_question *q, const place *at, int32_t contexts, int32_t continuations)
-{
-    q->line = at->line;
-    q->contexts = contexts;
-    q->continuations = continuations;
-    q->text = cot_calloc((size_t)(contexts + continuations) * sizeof *q->text);
-    return q->text ? COT_OK : no_memory(at->file);
-}
-
-static cot_status parse_choices(const json_t *row, const place *at, cot_question *q)
-{
-    int32_t count;
-    COT_TRY(count_list(row, "choices", at, &count));
-    COT_TRY(take_gold(row, at, count, &q->gold));
-    COT_TRY(make_texts(q, at, 1, count));
-    COT_TRY(take_text(row, "query", at, &q->text[0]));
-    return take_list(row, "choices", at, q->text + 1);
-}
-
-static cot_status parse_contexts(const json_t *row, const place *at, cot_question *q)
-{
-    int32_t count;
-    COT_TRY(count_list(row, "context_options", at, &count));
-    COT_TRY(take_gold(row, at, count, &q->gold));
-    COT_TRY(make_texts(q, at, count, 1));
-    COT_TRY(take_list(row, "context_options", at, q->text));
-    return take_text(row, "continuation", at, &q->text[count]);
-}
-
-static cot_status parse_pair(const json_t *row, const place *at, cot_question *q)
-{
-    COT_TRY(make_texts(q, at, 1, 2));
-    q->text[0] = cot_strdup("");
-    if (!q->text[0]) return no_memory(at->file);
-    COT_TRY(take_text(row, "sentence_good", at, &q->text[1]));
-    return take_text(row, "sentence_bad", at, &q->text[2]);
-}
-
-static cot_status parse_completion(const json_t *row, const place *at, cot_question *q)
-{
-    COT_TRY(make_texts(q, at, 1, 1));
-    COT_TRY(take_text(row, "context", at, &q->text[0]));
-    return take_text(row, "continuation", at, &q->text[1]);
-}
-
-/* By the first of these keys that a row has. */
-static const struct {
-    const char   *key;
-    cot_task_kind kind;
-    cot_status (*parse)(const json_t *row, const place *at, cot_question *q);
-} kinds[] = {
-    {"choices", COT_TASK_CHOICES, parse_choices},
-    {"context_options", COT_TASK_CONTEXTS, parse_contexts},
-    {"sentence_good", COT_TASK_PAIRS, parse_pair},
-    {"continuation", COT_TASK_COMPLETION, parse_completion},
-};
-enum { KINDS = sizeof kinds / sizeof *kinds };
-
-const char *cot_task_kind_name(cot_task_kind kind)
-{
-    static const char *const names[] = {"multiple choice", "context choice", "minimal pairs", "completion"};
-    return (size_t)kind < sizeof names / sizeof *names ? names[kind] : "unknown";
-}
-
-static cot_status check_question(const cot_question *q, const place *at)
-{
-    for (int32_t i = 0; i < q->continuations; i++)
-        if (!q->text[q->contexts + i][0]) return malformed(at, "%s %d is empty, expected a text", q->continuations > 1 ? "choice" : "continuation", i);
-    return COT_OK;
-}
-
-static cot_status add_row(cot_task *task, const json_t *row, const place *at)
-{
-    size_t k = 0;
-    while (k < KINDS && !json_object_get(row, kinds[k].key)) k++;
-    if (k == KINDS)
-        return malformed(at, "neither query, choices and gold, nor context_options, continuation and gold, nor sentence_good and sentence_bad, "
-                             "nor context and continuation are there");
-    if (task->count == 0) task->kind = kinds[k].kind;
-    if (task->kind != kinds[k].kind)
-        return malformed(at, "a row of another kind, %s; expected %s as in line %lld", cot_task_kind_name(kinds[k].kind), cot_task_kind_name(task->kind),
-                         (long long)task->questions[0].line);
-    if (task->count == task->room) {
-        const size_t room = 2 * task->room + 64;
-        cot_question *grown = cot_realloc(task->questions, task->room * sizeof *grown, room * sizeof *grown);
-        if (!grown) return no_memory(at->file);
-        task->questions = grown;
-        task->room = room;
-    }
-    cot_question *q = &task->questions[task->count++];
-    *q = (cot_question){0};
-    COT_TRY(kinds[k].parse(row, at, q));
-    return check_question(q, at);
-}
-
-static cot_status parse_line(cot_task *task, const char *line, size_t length, const place *at)
-{
-    json_error_t error;
-    const char *excess = cot_json_excess(line, length);
-    if (excess) return malformed(at, "%s", excess);
-    json_t *row = json_loadb(line, length, JSON_REJECT_DUPLICATES, &error);
-    if (!row) {
-        char what[JSON_ERROR_TEXT_LENGTH];
-        if (json_error_code(&error) == json_error_out_of_memory) return no_memory(at->file);
-        cot_json_error_line(&error, what, sizeof what);
-        return malformed(at, "not a JSON object: %s (column %d)", what, error.column);
-    }
-    const cot_status status = json_is_object(row) ? add_row(task, row, at) : malformed(at, "%s, expected a JSON object", cot_json_kind(row));
-    json_decref(row);
-    return status;
-}
-
-static bool blank(const char *text, size_t length)
-{
-    for (size_t i = 0; i < length; i++)
-        if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r') return false;
-    return true;
-}
-
-static cot_status parse_lines(cot_task *task, const char *text, size_t length)
-{
-    place at = {task->file, 0};
-    for (const char *end = text + length; text < end;) {
-        const char *line_end = memchr(text, '\n', (size_t)(end - text));
-        const size_t bytes = line_end ? (size_t)(line_end - text) : (size_t)(end - text);
-        at.line++;
-        if (!blank(text, bytes)) COT_TRY(parse_line(task, text, bytes, &at));
-        text += bytes + 1;
-    }
-    return task->count ? COT_OK : cot_fail(COT_FORMAT, "%s: no row in it, expected a JSON object in each line", task->file);
-}
-
-/* ---- files ---- */
+/* ---- a file ---- */
 
 static cot_status read_packed(const char *path, cot_reader *reader, char **text, size_t *length)
 {
@@ -238,55 +45,222 @@ static cot_status read_all(const char *path, char **text, size_t *length)
     return status;
 }
 
-/* The file's name without folder, packing and format. */
-static char *name_of(const char *path)
+/* ---- lists of tasks ---- */
+
+typedef struct {
+    cot_task **task;
+    size_t     count, room;
+} task_list;
+
+void cot_tasks_destroy(cot_task **tasks, size_t count)
 {
-    static const char *const endings[] = {".gz", ".zst", ".jsonl"};
-    const char *slash = strrchr(path, '/');
-    const char *base = slash ? slash + 1 : path;
-    size_t length = strlen(base);
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-        const size_t n = strlen(endings[i]);
-        if (length > n && strncmp(base + length - n, endings[i], n) == 0) length -= n;
-    }
-    return cot_strndup(base, length);
+    for (size_t i = 0; i < count; i++) cot_task_destroy(tasks[i]);
+    cot_free(tasks);
 }
 
-void cot_task_destroy(cot_task *task)
+static cot_status add_task(task_list *list, const char *path, const char *text, size_t length)
 {
-    if (!task) return;
-    for (size_t i = 0; i < task->count; i++) {
-        cot_question *q = &task->questions[i];
-        for (int32_t j = 0; q->text && j < q->contexts + q->continuations; j++) cot_free(q->text[j]);
-        cot_free(q->text);
+    if (list->count == list->room) {
+        const size_t room = 2 * list->room + 4;
+        cot_task **grown = cot_realloc(list->task, list->room * sizeof *grown, room * sizeof *grown);
+        if (!grown) return no_memory(path);
+        list->task = grown;
+        list->room = room;
     }
-    cot_free(task->questions);
-    cot_free(task->name);
-    cot_free(task->file);
-    cot_free(task);
+    COT_TRY(cot_task_parse(path, text, length, &list->task[list->count]));
+    list->count++;
+    return COT_OK;
+}
+
+static cot_status read_file(const char *path, task_list *list)
+{
+    char *text;
+    size_t length;
+    COT_TRY(read_all(path, &text, &length));
+    const cot_status status = add_task(list, path, text, length);
+    cot_free(text);
+    return status;
+}
+
+/* ---- tar archives (POSIX ustar) ---- */
+
+typedef struct {
+    cot_reader *reader;
+    const char *path;     /* of the archive */
+    const char *wanted;   /* file or folder in it; "" = everything */
+    uint64_t    at;       /* bytes read */
+    uint64_t    held;     /* bytes of task files so far */
+} archive;
+
+typedef struct {
+    char     name[100 + 155 + 2];
+    uint64_t size;
+    bool     regular;
+} member;
+
+/* Length of the part of a path that names an archive, 0 when none does. */
+static size_t archive_length(const char *path)
+{
+    static const char *const endings[] = {".tar", ".tar.gz", ".tar.zst"};
+    for (const char *at = strstr(path, ".tar"); at; at = strstr(at + 1, ".tar"))
+        for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+            const size_t n = strlen(endings[i]);
+            if (strncmp(at, endings[i], n) == 0 && (at[n] == '\0' || at[n] == '/')) return (size_t)(at - path) + n;
+        }
+    return 0;
+}
+
+static cot_status take(archive *a, void *buffer, size_t bytes)
+{
+    size_t got;
+    COT_TRY(cot_reader_read(a->reader, buffer, bytes, &got));
+    a->at += got;
+    return got == bytes ? COT_OK : cot_fail(COT_FORMAT, "%s: ends after %llu bytes (unpacked), inside a member", a->path, (unsigned long long)a->at);
+}
+
+static cot_status skip(archive *a, uint64_t bytes)
+{
+    char waste[16 * BLOCK];
+    for (uint64_t n; bytes; bytes -= n) {
+        n = bytes < sizeof waste ? bytes : sizeof waste;
+        COT_TRY(take(a, waste, (size_t)n));
+    }
+    return COT_OK;
+}
+
+/* Digits of base 8, blanks around them; false for anything else. */
+static bool octal(const char *field, size_t width, uint64_t *out)
+{
+    size_t i = 0, digits = 0;
+    for (*out = 0; i < width && field[i] == ' '; i++);
+    for (; i < width && field[i] >= '0' && field[i] <= '7'; i++, digits++) *out = *out * 8 + (uint64_t)(field[i] - '0');
+    return digits > 0 && (i == width || field[i] == ' ' || field[i] == '\0');
+}
+
+/* The sum of a header's bytes, its own field counted as blanks. */
+static uint64_t header_sum(const char *block)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < BLOCK; i++) sum += i >= 148 && i < 156 ? ' ' : (unsigned char)block[i];
+    return sum;
+}
+
+/* Bytes before the first zero one, `most` at most. */
+static size_t field_length(const char *field, size_t most)
+{
+    const char *zero = memchr(field, '\0', most);
+    return zero ? (size_t)(zero - field) : most;
+}
+
+static void join_name(const char *block, member *m)
+{
+    const bool ustar = memcmp(block + 257, "ustar", 5) == 0 && block[345];
+    const size_t before = ustar ? field_length(block + 345, 155) : 0, length = field_length(block, 100);
+    memcpy(m->name, block + 345, before);
+    if (ustar) m->name[before] = '/';
+    memcpy(m->name + before + ustar, block, length);
+    m->name[before + ustar + length] = '\0';
+}
+
+/* *more false: a block of zeros, or nothing, ends the archive. */
+static cot_status next_member(archive *a, member *m, bool *more)
+{
+    char block[BLOCK];
+    size_t got;
+    uint64_t sum;
+    COT_TRY(cot_reader_read(a->reader, block, BLOCK, &got));
+    a->at += got;
+    *more = got > 0;
+    for (size_t i = 0; *more && got == BLOCK && block[i] == 0;) *more = ++i < BLOCK;
+    if (!*more) return COT_OK;
+    if (got < BLOCK || !octal(block + 148, 8, &sum) || sum != header_sum(block) || !octal(block + 124, 12, &m->size))
+        return cot_fail(COT_FORMAT, "%s: no header of a tar archive's member at byte %llu (unpacked)", a->path, (unsigned long long)(a->at - got));
+    m->regular = block[156] == '0' || block[156] == '\0';
+    join_name(block, m);
+    return COT_OK;
+}
+
+static bool is_wanted(const archive *a, const member *m)
+{
+    const size_t n = strlen(a->wanted);
+    if (!m->regular || strncmp(m->name, a->wanted, n) != 0) return false;
+    if (n && m->name[n] == '\0') return true;
+    return (n == 0 || m->name[n] == '/') && cot_task_has_form(m->name) && !cot_reader_packed(m->name);
+}
+
+static cot_status read_member(archive *a, const member *m, task_list *list)
+{
+    if (m->size > MAX_FILE - a->held)
+        return cot_fail(COT_FORMAT, "%s: its task files are longer than %d MiB together, too long", a->path, MAX_FILE >> 20);
+    a->held += m->size;
+    const size_t before = strlen(a->path), name = strlen(m->name), bytes = (size_t)m->size;
+    char *path = cot_malloc(before + name + 2), *text = cot_malloc(bytes + 1);
+    cot_status status = path && text ? take(a, text, bytes) : no_memory(a->path);
+    if (status == COT_OK) {
+        memcpy(path, a->path, before);
+        path[before] = '/';
+        memcpy(path + before + 1, m->name, name + 1);
+        status = add_task(list, path, text, bytes);
+    }
+    cot_free(path);
+    cot_free(text);
+    return status;
+}
+
+static cot_status read_members(archive *a, task_list *list)
+{
+    bool more;
+    member m;
+    for (;;) {
+        COT_TRY(next_member(a, &m, &more));
+        if (!more) break;
+        const bool wanted = is_wanted(a, &m);
+        if (wanted) COT_TRY(read_member(a, &m, list));
+        COT_TRY(skip(a, (wanted ? 0 : m.size) + (BLOCK - m.size % BLOCK) % BLOCK));
+    }
+    if (list->count) return COT_OK;
+    return cot_fail(COT_FORMAT, "%s: no task file in it%s%s, expected names that end in .jsonl, .csv or .json", a->path, a->wanted[0] ? " under " : "", a->wanted);
+}
+
+static cot_status read_archive(const char *path, size_t length, task_list *list)
+{
+    char *name = cot_strndup(path, length);
+    archive a = {.path = name, .wanted = path[length] ? path + length + 1 : ""};
+    cot_status status = name ? cot_reader_open(name, &a.reader) : no_memory(path);
+    if (status == COT_OK) status = read_members(&a, list);
+    cot_reader_close(a.reader);
+    cot_free(name);
+    return status;
+}
+
+/* ---- both ---- */
+
+cot_status cot_tasks_read(const char *path, cot_task ***out, size_t *count)
+{
+    task_list list = {.count = 0};
+    const size_t archived = archive_length(path);
+    const cot_status status = archived ? read_archive(path, archived, &list) : read_file(path, &list);
+    if (status != COT_OK) {
+        cot_tasks_destroy(list.task, list.count);
+        list = (task_list){.count = 0};
+    }
+    *out = list.task;
+    *count = list.count;
+    return status;
 }
 
 cot_status cot_task_read(const char *path, cot_task **out)
 {
-    char *text;
-    size_t length;
+    cot_task **tasks;
+    size_t count;
     *out = NULL;
-    COT_TRY(read_all(path, &text, &length));
-    cot_task *task = cot_calloc(sizeof *task);
-    if (task) {
-        task->name = name_of(path);
-        task->file = cot_strdup(path);
+    COT_TRY(cot_tasks_read(path, &tasks, &count));
+    if (count == 1) {
+        *out = tasks[0];
+        cot_free(tasks);
+        return COT_OK;
     }
-    const cot_status status = task && task->name && task->file ? parse_lines(task, text, length) : no_memory(path);
-    cot_free(text);
-    if (status != COT_OK) {
-        cot_task_destroy(task);
-        return status;
-    }
-    *out = task;
-    return COT_OK;
+    const cot_status status = cot_fail(COT_INVALID, "%s: %zu task files, expected one of them, e.g. %s", path, count, tasks[0]->file);
+    cot_tasks_destroy(tasks, count);
+    return status;
 }
-
-const char   *cot_task_name(const cot_task *task) { return task->name; }
-cot_task_kind cot_task_kind_of(const cot_task *task) { return task->kind; }
-int64_t       cot_task_count(const cot_task *task) { return (int64_t)task->count; }

@@ -20,6 +20,23 @@ struct cot_task {
     size_t        count, room;
 };
 
+/* Where a row stands, for messages. */
+typedef struct {
+    const char *file;
+    int64_t     line;
+} cot_task_place;
+
+__attribute__((format(printf, 2, 3))) cot_status cot_task_malformed(const cot_task_place *at, const char *format, ...);
+
+/* Adds the question that a row of JSON asks, as cot_task_read() has it. */
+cot_status cot_task_add(cot_task *task, const json_t *row, const cot_task_place *at);
+
+/* The forms of task files go by the ending of their names: is it that of one? */
+bool cot_task_has_form(const char *name);
+
+/* Makes a task of a file's whole text, unpacked. */
+cot_status cot_task_parse(const char *path, const char *text, size_t length, cot_task **out);
+
 static inline int32_t question_alternatives(const cot_question *q) { return q->contexts > q->continuations ? q->contexts : q->continuations; }
 
 static inline const char *question_context(const cot_question *q, int32_t alternative) { return q->text[q->contexts > 1 ? alternative : 0]; }

@@ -10,6 +10,7 @@
 #include <coterie/train.h>
 
 #include "cli.h"
+#include "preparing.h"
 #include "progress.h"
 #include "table.h"
 #include "terminal.h"
@@ -22,25 +23,6 @@ static const cli_option options[] = {
     {.name = "dry-run", .kind = CLI_FLAG, .help = "says what the run would be and cost, and stops"},
     CLI_OPTION_END,
 };
-
-/* ---- preparation ---- */
-
-typedef struct {
-    progress    bar;
-    const char *what;
-} preparing;
-
-static bool show_preparation(void *context, const char *what, uint64_t done, uint64_t total)
-{
-    preparing *p = context;
-    if (p->what != what) {
-        progress_clear(&p->bar);
-        progress_start(&p->bar, strcmp(what, "tokenizer") == 0 ? "training the tokenizer" : "tokenising the corpus", "B", (double)total, 0);
-        p->what = what;
-    }
-    progress_update(&p->bar, (double)done, NULL);
-    return !cli_stop_requested();
-}
 
 /* ---- what the run is ---- */
 

@@ -28,6 +28,7 @@ typedef struct {
     double *load;            /**< [experts] fraction of assignments, before capacity */
     double *source_load;     /**< [sources, experts] fraction of a source's assignments */
     double  cv2, max_vio, router_entropy, drop_fraction;  /**< population CV^2; max/mean - 1; nats; of assignments */
+    double  importance_cv2;  /**< population CV^2 of the experts' sums of gates, over all that was shown */
     int64_t dead;            /**< experts with less than a tenth of an even share */
     double  usage;            /**< fraction of experts with an assignment */
     double  unevenness;       /**< divergence of the experts' shares of all gates from even ones, nats */

@@ -49,7 +49,7 @@ static void finish_layers(const counter *c)
             use->assignments += c->by_source[i][j];
         }
         const cot_expert_measures m = cot_expert_use_measure(use, layer->load);
-        layer->cv2 = m.cv2, layer->max_vio = m.max_vio, layer->router_entropy = m.router_entropy, layer->drop_fraction = dropped;
+        layer->cv2 = m.cv2, layer->importance_cv2 = m.importance_cv2, layer->max_vio = m.max_vio, layer->router_entropy = m.router_entropy, layer->drop_fraction = dropped;
         layer->dead = m.dead, layer->usage = m.usage, layer->unevenness = m.unevenness, layer->unevenness_bias = m.unevenness_bias;
         for (int32_t s = 0; s < e->source_count; s++) {
             const int64_t *count = c->by_source[i] + s * layer->experts;

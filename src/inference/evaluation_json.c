@@ -53,6 +53,7 @@ static json_t *layer_use(const cot_layer_use *layer)
     json_object_set_new(object, "layer", json_integer(layer->layer));
     json_object_set_new(object, "load", loads(layer->load, layer->experts));
     json_object_set_new(object, "cv2", number(layer->cv2));
+    json_object_set_new(object, "importance_cv2", number(layer->importance_cv2));
     json_object_set_new(object, "max_vio", number(layer->max_vio));
     json_object_set_new(object, "router_entropy", number(layer->router_entropy));
     json_object_set_new(object, "drop_fraction", number(layer->drop_fraction));

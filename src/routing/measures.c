@@ -46,14 +46,16 @@ static double share_of(const cot_expert_use *use, int64_t e) { return use->weigh
 
 static void measure_unevenness(const cot_expert_use *use, cot_expert_measures *m)
 {
-    double total = 0, sum = 0;
+    double total = 0, sum = 0, squares = 0;
     for (int64_t e = 0; e < use->experts; e++) total += share_of(use, e);
     for (int64_t e = 0; e < use->experts && total > 0; e++) {
         const double share = share_of(use, e) / total;
         if (share > 0) sum += share * log(share);
+        squares += share * share;
         m->usage += use->count[e] > 0;
     }
     m->usage /= (double)use->experts;
+    m->importance_cv2 = total > 0 ? fmax((double)use->experts * squares - 1, 0) : 0;
     m->unevenness = total > 0 ? log((double)use->experts) + sum : 0;
     m->unevenness_bias = use->assignments ? (double)(use->experts - 1) / (2 * (double)use->assignments) : 0;
 }

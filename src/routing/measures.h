@@ -14,6 +14,7 @@ typedef struct {
 
 typedef struct {
     double  cv2;             /* squared coefficient of variation (population) of the counts */
+    double  importance_cv2;  /* the same of the sums of gates (of the counts where those were not kept) */
     double  max_vio;         /* largest count / mean - 1 */
     double  router_entropy;  /* mean over tokens, nats */
     double  drop_fraction;   /* of assignments */

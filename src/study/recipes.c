@@ -1,5 +1,6 @@
-/* Recipe files by name. */
+/* Recipe and claim files by name. */
 #define _POSIX_C_SOURCE 200809L
+#include <coterie/claims.h>
 #include <coterie/recipes.h>
 
 #include <dirent.h>
@@ -26,32 +27,39 @@ static bool is_file(const char *path)
     return stat(path, &s) == 0 && !S_ISDIR(s.st_mode);
 }
 
-/* Writes the index-th folder that may hold recipes, "" for an unknown one; false past the end. */
-static bool folder_at(size_t index, char *out, size_t bytes)
+/* A kind of file that comes with Coterie. */
+typedef struct {
+    const char *folder, *variable, *singular;
+} shelf;
+
+static const shelf recipes_shelf = {"recipes", "COTERIE_RECIPES", "recipe"}, claims_shelf = {"claims", "COTERIE_CLAIMS", "claim"};
+
+/* Writes the index-th folder that may hold them, "" for an unknown one; false past the end. */
+static bool folder_at(const shelf *s, size_t index, char *out, size_t bytes)
 {
-    const char *own = getenv("COTERIE_RECIPES");
+    const char *own = getenv(s->variable);
     char place[PATH_MAX - 16];
     if (index > 0 && !cot_data_folder(index - 1, place, sizeof place)) return false;
     if (index == 0) snprintf(out, bytes, "%s", own ? own : "");
-    else snprintf(out, bytes, "%s%s", place, *place ? "/recipes" : "");
+    else snprintf(out, bytes, "%s%s%s", place, *place ? "/" : "", *place ? s->folder : "");
     return true;
 }
 
-/* Writes the folder with the recipes; false when there is none. */
-static bool find_folder(char *out, size_t bytes)
+/* Writes the folder with the files; false when there is none. */
+static bool find_folder(const shelf *s, char *out, size_t bytes)
 {
-    for (size_t i = 0; folder_at(i, out, bytes); i++)
+    for (size_t i = 0; folder_at(s, i, out, bytes); i++)
         if (is_folder(out)) return true;
     return false;
 }
 
-static cot_status fail_folder(void)
+static cot_status fail_folder(const shelf *s)
 {
     char place[PATH_MAX], list[1024] = "";
     size_t used = 0;
-    for (size_t i = 1; used < sizeof list && folder_at(i, place, sizeof place); i++)
+    for (size_t i = 1; used < sizeof list && folder_at(s, i, place, sizeof place); i++)
         if (*place) used += (size_t)snprintf(list + used, sizeof list - used, ", %s", place);
-    return cot_fail(COT_IO, "no folder with recipes; looked at $COTERIE_RECIPES%s", list);
+    return cot_fail(COT_IO, "no folder with %s; looked at $%s%s", s->folder, s->variable, list);
 }
 
 static char *join(const char *directory, const char *file)
@@ -97,12 +105,12 @@ static bool fill(cot_recipe *recipe, const char *place, const char *file)
     return recipe->name && recipe->summary;
 }
 
-cot_status cot_recipes_list(cot_recipe **out, size_t *count)
+static cot_status list_files(const shelf *s, cot_recipe **out, size_t *count)
 {
     *out = NULL;
     *count = 0;
     char place[PATH_MAX];
-    if (!find_folder(place, sizeof place)) return fail_folder();
+    if (!find_folder(s, place, sizeof place)) return fail_folder(s);
     struct dirent **files;
     const int n = scandir(place, &files, is_recipe, alphasort);
     if (n < 0) return cot_fail(COT_IO, "%s: cannot be listed", place);
@@ -115,7 +123,7 @@ cot_status cot_recipes_list(cot_recipe **out, size_t *count)
     free(files);
     if (!complete) {
         cot_recipes_destroy(recipes, (size_t)n);
-        return cot_fail(COT_OUT_OF_MEMORY, "no memory to list the recipes in %s", place);
+        return cot_fail(COT_OUT_OF_MEMORY, "no memory to list the %s in %s", s->folder, place);
     }
     *out = recipes;
     *count = (size_t)n;
@@ -124,30 +132,35 @@ cot_status cot_recipes_list(cot_recipe **out, size_t *count)
 
 static const char *recipe_name(const void *recipes, size_t index) { return ((const cot_recipe *)recipes)[index].name; }
 
-static cot_status find_by_name(const char *name, const cot_recipe *recipes, size_t count, char **path)
+static cot_status find_by_name(const shelf *s, const char *name, const cot_recipe *recipes, size_t count, char **path)
 {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(recipes[i].name, name) != 0) continue;
         *path = cot_plain_strdup(recipes[i].path);
-        return *path ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory to find recipe '%s'", name);
+        return *path ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory to find %s '%s'", s->singular, name);
     }
     char help[512];
-    cot_suggest("recipes", name, count, recipe_name, recipes, help, sizeof help);
-    return cot_fail(COT_NOT_FOUND, "'%.200s' is neither a file nor a recipe%s", name, help);
+    cot_suggest(s->folder, name, count, recipe_name, recipes, help, sizeof help);
+    return cot_fail(COT_NOT_FOUND, "'%.200s' is neither a file nor a %s%s", name, s->singular, help);
 }
 
-cot_status cot_recipes_find(const char *name, char **path)
+static cot_status find_file(const shelf *s, const char *name, char **path)
 {
     *path = NULL;
-    if (!name || !*name) return cot_fail(COT_INVALID, "no recipe named");
+    if (!name || !*name) return cot_fail(COT_INVALID, "no %s named", s->singular);
     if (is_file(name)) {
         *path = cot_plain_strdup(name);
-        return *path ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory to find recipe '%s'", name);
+        return *path ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory to find %s '%s'", s->singular, name);
     }
     cot_recipe *recipes;
     size_t count;
-    COT_TRY(cot_recipes_list(&recipes, &count));
-    const cot_status status = find_by_name(name, recipes, count, path);
+    COT_TRY(list_files(s, &recipes, &count));
+    const cot_status status = find_by_name(s, name, recipes, count, path);
     cot_recipes_destroy(recipes, count);
     return status;
 }
+
+cot_status cot_recipes_list(cot_recipe **out, size_t *count) { return list_files(&recipes_shelf, out, count); }
+cot_status cot_recipes_find(const char *name, char **path) { return find_file(&recipes_shelf, name, path); }
+cot_status cot_claims_list(cot_recipe **out, size_t *count) { return list_files(&claims_shelf, out, count); }
+cot_status cot_claims_find(const char *name, char **path) { return find_file(&claims_shelf, name, path); }

@@ -118,8 +118,9 @@ COT_API const char *cot_trainer_folder(const cot_trainer *trainer);
 COT_API cot_plan   *cot_trainer_plan(cot_trainer *trainer);
 COT_API cot_model  *cot_trainer_model(cot_trainer *trainer);  /**< Borrowed. */
 
-/** Where time went, by kind of operation, since the last call of cot_trainer_clear_times(): name and seconds; false past the end. */
-COT_API bool cot_trainer_time(const cot_trainer *trainer, size_t index, const char **name, double *seconds);
+/** Where time went, by kind of operation, since the last call of cot_trainer_clear_times(): name, seconds, and
+ * how many of them were spent going back; false past the end. Updates of touched rows (PEER's and memories' tables) are "rows". */
+COT_API bool cot_trainer_time(const cot_trainer *trainer, size_t index, const char **name, double *seconds, double *back);
 COT_API void cot_trainer_clear_times(cot_trainer *trainer);
 
 #ifdef __cplusplus

@@ -361,10 +361,11 @@ static cot_tensor *forward(cot_feed_forward *ffn, cot_tape *tape, const cot_pass
     cot_route_input in = cot_route_input_make(tape, pass, x);
     cot_routing *routing = cot_tape_alloc(tape, sizeof *routing);
     if (!routing) return residual;
-    cot_tape_kind(tape, COT_TIME_ROUTING);
     memset(routing, 0, sizeof *routing);
     in.bias = bias_values(s, tape);
+    cot_tape_hold_kind(tape, COT_TIME_ROUTING);
     route(s, tape, pass, &in, routing);
+    cot_tape_release_kind(tape);
     if (cot_tape_failed(tape)) return residual;
     if (pass->tally) tally(s, routing);
     add_losses(s, tape, pass, routing, layer);

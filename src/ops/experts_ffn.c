@@ -65,10 +65,12 @@ static void combine(cot_tape *tape, const experts_saved *s, const void *out)
 {
     const cot_combine_kernels *kernels = cot_combine_kernels_for(cot_tape_mode(tape));
     const int64_t D = cot_tensor_columns(s->y), pieces = cot_pieces(s->rows.tokens, COT_PIECE_ROWS);
+    cot_tape_kind(tape, COT_TIME_ROUTING);
 #pragma omp parallel for num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
         kernels->weighted(p * COT_PIECE_ROWS, cot_piece_end(p, COT_PIECE_ROWS, s->rows.tokens), D, s->first,
                           s->rows.row_of, s->rows.gate->data, out, s->residual ? s->residual->data : NULL, s->y->data);
+    cot_tape_kind(tape, COT_TIME_EXPERTS);
 }
 
 static void forward(cot_tape *tape, const experts_saved *s)
@@ -111,10 +113,12 @@ static void input_backward(cot_tape *tape, const experts_saved *s)
     void *dx = cot_tape_grad(tape, s->x, &accumulate), *dx_rows = dx ? scratch_act(tape, up.rows, up.in) : NULL;
     if (!dx_rows) return;
     cot_matmul_back_input(tape, &up, s->gu, cot_tape_act(tape), s->gate_up, dx_rows, cot_tape_act(tape), false);
+    cot_tape_kind(tape, COT_TIME_ROUTING);
 #pragma omp parallel for num_threads(cot_threads()) schedule(static)
     for (int64_t p = 0; p < pieces; p++)
         kernels->sum(p * COT_PIECE_ROWS, cot_piece_end(p, COT_PIECE_ROWS, s->rows.tokens), up.in, s->first,
                      s->rows.row_of, dx_rows, dx, accumulate);
+    cot_tape_kind(tape, COT_TIME_EXPERTS);
 }
 
 static void weights_backward(cot_tape *tape, const experts_saved *s, const void *h_weighted)

@@ -11,7 +11,7 @@
 #include "base/memory.h"
 #include "tensor/tape.h"
 
-enum { WARM_UP = 2 };
+double cot_bench_now(void) { return cot_now(); }
 
 static int by_size(const void *a, const void *b)
 {
@@ -41,16 +41,20 @@ static int64_t peak_memory(void)
     return kib * 1024;
 }
 
-static cot_status run_steps(cot_trainer *trainer, int64_t steps, double start, double *seconds, cot_bench_result *out)
+static cot_status run_steps(cot_trainer *trainer, int64_t warm_up, int64_t steps, double start, double *seconds, cot_bench_result *out)
 {
     cot_step_report report;
-    for (int64_t i = 0; i < WARM_UP + steps; i++) {
-        if (i == WARM_UP) cot_trainer_clear_times(trainer);
+    for (int64_t i = 0; i < warm_up + steps; i++) {
+        if (i == warm_up) cot_trainer_clear_times(trainer);
         COT_TRY(cot_trainer_step(trainer, &report));
         if (i == 0) out->startup_s = cot_now() - start;
-        if (i >= WARM_UP) seconds[i - WARM_UP] = report.seconds;
+        if (i >= warm_up) seconds[i - warm_up] = report.seconds;
     }
     out->loss = report.loss;
+    if (report.layer_count > 0) {
+        const cot_step_layer *last = &report.layers[report.layer_count - 1];
+        out->experts_used = last->usage * (double)last->experts;
+    }
     return COT_OK;
 }
 
@@ -68,25 +72,27 @@ static void summarise(const cot_trainer *trainer, const cot_plan_info *plan, dou
     out->peak_rss_bytes = peak_memory();
     for (; out->time_count < 16; out->time_count++) {
         cot_bench_time *time = &out->times[out->time_count];
-        if (!cot_trainer_time(trainer, out->time_count, &time->kind, &time->seconds)) break;
+        if (!cot_trainer_time(trainer, out->time_count, &time->kind, &time->seconds, &time->back)) break;
+        time->back /= (double)steps;
         time->seconds /= (double)steps;
     }
 }
 
-cot_status cot_bench_train(const cot_config *recipe, int64_t steps, cot_bench_result *out)
+cot_status cot_bench_train(const cot_config *recipe, int64_t warm_up, int64_t steps, cot_bench_result *out)
 {
     const double start = cot_now();
     cot_plan *plan;
     cot_trainer *trainer;
     *out = (cot_bench_result){0};
-    if (steps < 1) return cot_fail(COT_INVALID, "steps is %lld, expected 1 or more", (long long)steps);
+    if (steps < 1 || warm_up < 0)
+        return cot_fail(COT_INVALID, "%lld steps after %lld, expected 1 or more after 0 or more", (long long)steps, (long long)warm_up);
     cot_machine_product_peak(false);
     forget_peak_memory();
     COT_TRY(cot_plan_create(recipe, NULL, NULL, &plan));
     const cot_plan_info info = cot_plan_describe(plan);
     COT_TRY(cot_trainer_create(plan, NULL, &trainer));
     double *seconds = cot_malloc((size_t)steps * sizeof *seconds);
-    cot_status status = seconds ? run_steps(trainer, steps, start, seconds, out) : cot_fail(COT_OUT_OF_MEMORY, "no memory for %lld times", (long long)steps);
+    cot_status status = seconds ? run_steps(trainer, warm_up, steps, start, seconds, out) : cot_fail(COT_OUT_OF_MEMORY, "no memory for %lld times", (long long)steps);
     if (status == COT_OK) summarise(trainer, &info, seconds, steps, out);
     cot_free(seconds);
     cot_trainer_destroy(trainer);

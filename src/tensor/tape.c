@@ -38,8 +38,9 @@ struct cot_tape {
 
     const char   *where;
     cot_time_kind kind;
+    bool          kind_held, back;
     double        kind_since;
-    double        times[COT_TIME_COUNT];
+    double        times[2][COT_TIME_COUNT];  /* forward and all else, going back */
     cot_tensor    placeholder;
 };
 
@@ -319,8 +320,11 @@ void cot_tape_backward(cot_tape *tape, cot_tensor *scalar, double seed_gradient)
     if (!grad) return;
     if (scalar->dtype == COT_F64) *(double *)grad = seed_gradient;
     else *(float *)grad = (float)seed_gradient;
+    cot_tape_kind(tape, COT_TIME_OTHER);
+    tape->back = true;
     go_back_to(tape, 0);
     cot_tape_kind(tape, COT_TIME_OTHER);
+    tape->back = false;
 }
 
 /* ---- recomputation ---- */
@@ -405,13 +409,22 @@ double cot_now(void)
 
 void cot_tape_kind(cot_tape *tape, cot_time_kind kind)
 {
+    if (tape->kind_held) return;
     const double now = cot_now();
-    tape->times[tape->kind] += now - tape->kind_since;
+    tape->times[tape->back][tape->kind] += now - tape->kind_since;
     tape->kind = kind;
     tape->kind_since = now;
 }
 
-double cot_tape_time(const cot_tape *tape, cot_time_kind kind) { return tape->times[kind]; }
+void cot_tape_hold_kind(cot_tape *tape, cot_time_kind kind)
+{
+    cot_tape_kind(tape, kind);
+    tape->kind_held = true;
+}
+
+void   cot_tape_release_kind(cot_tape *tape) { tape->kind_held = false; }
+double cot_tape_time(const cot_tape *tape, cot_time_kind kind) { return tape->times[0][kind] + tape->times[1][kind]; }
+double cot_tape_time_back(const cot_tape *tape, cot_time_kind kind) { return tape->times[1][kind]; }
 
 void cot_tape_clear_times(cot_tape *tape)
 {
@@ -424,6 +437,7 @@ const char *cot_time_name(cot_time_kind kind)
     static const char *const names[] = {
         [COT_TIME_OTHER] = "other",     [COT_TIME_PRODUCT] = "products", [COT_TIME_EXPERTS] = "experts",         [COT_TIME_ATTENTION] = "attention",
         [COT_TIME_LOSS] = "loss",       [COT_TIME_ROUTING] = "routing",  [COT_TIME_ELEMENTWISE] = "elementwise", [COT_TIME_OPTIMIZER] = "optimizer",
+        [COT_TIME_ROWS] = "rows",
     };
     return names[kind];
 }

@@ -98,13 +98,17 @@ const char *cot_tape_where(const cot_tape *tape);
  * place. Costs time: a training loop repeats the step with it once a loss or gradient norm is not finite. Off after a reset. */
 void cot_tape_check_finite(cot_tape *tape, bool on);
 
-/* Where time goes: an operation names its kind first; forward and backward are counted together. */
+/* Where time goes: an operation names its kind first, and going back is of the same kind. */
 typedef enum {
     COT_TIME_OTHER, COT_TIME_PRODUCT, COT_TIME_EXPERTS, COT_TIME_ATTENTION, COT_TIME_LOSS, COT_TIME_ROUTING,
-    COT_TIME_ELEMENTWISE, COT_TIME_OPTIMIZER, COT_TIME_COUNT
+    COT_TIME_ELEMENTWISE, COT_TIME_OPTIMIZER, COT_TIME_ROWS, COT_TIME_COUNT
 } cot_time_kind;
 void        cot_tape_kind(cot_tape *tape, cot_time_kind kind);  /* what follows is of this kind */
+/* Until the release all is of this kind, whatever operations say: how a router's products count as routing. Not nested. */
+void        cot_tape_hold_kind(cot_tape *tape, cot_time_kind kind);
+void        cot_tape_release_kind(cot_tape *tape);
 double      cot_tape_time(const cot_tape *tape, cot_time_kind kind);  /* seconds since creation or the last clear */
+double      cot_tape_time_back(const cot_tape *tape, cot_time_kind kind);  /* the part of them spent going back */
 void        cot_tape_clear_times(cot_tape *tape);
 const char *cot_time_name(cot_time_kind kind);
 double      cot_now(void);  /* monotonic seconds */

@@ -393,12 +393,19 @@ const char *cot_trainer_folder(const cot_trainer *t) { return t->folder; }
 cot_plan   *cot_trainer_plan(cot_trainer *t) { return t->plan; }
 cot_model  *cot_trainer_model(cot_trainer *t) { return t->plan->model; }
 
-bool cot_trainer_time(const cot_trainer *t, size_t index, const char **name, double *seconds)
+bool cot_trainer_time(const cot_trainer *t, size_t index, const char **name, double *seconds, double *back)
 {
     if (index >= COT_TIME_COUNT) return false;
     *name = cot_time_name((cot_time_kind)index);
     *seconds = cot_tape_time(t->tape, (cot_time_kind)index);
+    if (index == COT_TIME_ROWS) *seconds = cot_optimizer_row_seconds(t->optimizer);
+    if (index == COT_TIME_OPTIMIZER) *seconds -= cot_optimizer_row_seconds(t->optimizer);
+    *back = cot_tape_time_back(t->tape, (cot_time_kind)index);
     return true;
 }
 
-void cot_trainer_clear_times(cot_trainer *t) { cot_tape_clear_times(t->tape); }
+void cot_trainer_clear_times(cot_trainer *t)
+{
+    cot_tape_clear_times(t->tape);
+    cot_optimizer_clear_times(t->optimizer);
+}

@@ -170,9 +170,14 @@ void cot_optimizer_step(cot_optimizer *o, double lr_factor, int64_t step, double
     for (size_t i = 0; i < o->count; i++) {
         cot_slots *slots = &o->slots[i];
         const bool rows = slots->param->spec.update == COT_UPDATE_TOUCHED_ROWS;
+        cot_tape_kind(o->tape, rows ? COT_TIME_ROWS : COT_TIME_OPTIMIZER);
         (rows ? o->ops->update_rows : o->ops->update)(o, o->tape, slots, lr * slots->lr_scale, step, grad_scale);
         slots->param->version++;
     }
+    cot_tape_kind(o->tape, COT_TIME_OTHER);
 }
+
+double cot_optimizer_row_seconds(const cot_optimizer *o) { return cot_tape_time(o->tape, COT_TIME_ROWS); }
+void   cot_optimizer_clear_times(cot_optimizer *o) { cot_tape_clear_times(o->tape); }
 
 double cot_optimizer_lr(const cot_optimizer *o) { return ((const cot_optimizer_common *)o->state)->lr; }

@@ -66,6 +66,9 @@ cot_status cot_optimizer_create(const cot_config *spec, cot_params *params, cot_
 void       cot_optimizer_destroy(cot_optimizer *optimizer);  /* accepts NULL */
 /* Updates all parameters: lr = peak * lr_factor. Counts their versions up. */
 void       cot_optimizer_step(cot_optimizer *optimizer, double lr_factor, int64_t step, double grad_scale);
+/* Seconds spent on tables updated by touched row, since creation or the last clear. */
+double     cot_optimizer_row_seconds(const cot_optimizer *optimizer);
+void       cot_optimizer_clear_times(cot_optimizer *optimizer);
 double     cot_optimizer_lr(const cot_optimizer *optimizer);  /* the peak */
 
 /* Elements of one update in pieces over the threads. */

@@ -1,5 +1,8 @@
-/* coterie plot: pictures of a run, from its metrics and from its last evaluation. */
+/* coterie plot: pictures of a run, from its metrics, its last evaluation, and its answers to tasks. */
+#define _POSIX_C_SOURCE 200809L /* scandir */
+#include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -18,6 +21,7 @@ static const picture pictures[] = {
     {"curve", COT_PLOT_CURVE},
     {"load", COT_PLOT_LOAD},
     {"sources", COT_PLOT_SOURCES},
+    {"reliability", COT_PLOT_RELIABILITY},
 };
 
 enum { PICTURES = sizeof pictures / sizeof *pictures };
@@ -25,10 +29,12 @@ enum { PICTURES = sizeof pictures / sizeof *pictures };
 static const cli_option options[] = {
     {.name = "output", .letter = 'o', .kind = CLI_TEXT, .value = "FILE",
      .help = "the picture: .png, .svg or .pdf (default: one PNG for each part, in the folder)"},
-    {.name = "what", .kind = CLI_CHOICE, .value = "curve|load|sources|all", .fallback = "all",
-     .help = "learning curve; load of the experts over time; which expert takes which text"},
+    {.name = "what", .kind = CLI_CHOICE, .value = "curve|load|sources|reliability|all", .fallback = "all",
+     .help = "learning curve; load of the experts over time; which expert takes which text; confidence in answers"},
     {.name = "eval", .kind = CLI_TEXT, .value = "FILE",
      .help = "what `coterie eval --json` printed (default: eval.json in the folder)"},
+    {.name = "task", .kind = CLI_TEXT, .repeated = true, .value = "FILE",
+     .help = "what `coterie eval --task --json` printed (default: every task-*.json in the folder)"},
     {.name = "keep-script", .kind = CLI_FLAG, .help = "keeps the gnuplot script beside the picture, as .gp"},
     CLI_OPTION_END,
 };
@@ -38,6 +44,7 @@ typedef struct {
     const char          *title;                    /* the folder's own name */
     cot_plot_run        *run;
     cot_plot_evaluation *evaluation;
+    cot_plot_tasks      *tasks;
     bool                 keep_script;
 } album;
 
@@ -59,6 +66,28 @@ static bool take_folder(album *a, const char *folder)
     return is_there(a->folder);
 }
 
+static int is_result(const struct dirent *entry)
+{
+    const size_t length = strlen(entry->d_name);
+    return strncmp(entry->d_name, "task-", 5) == 0 && length > 10 && strcmp(entry->d_name + length - 5, ".json") == 0;
+}
+
+static cot_status read_tasks(const cli_args *args, album *a)
+{
+    cot_status status = COT_OK;
+    for (size_t i = 0; i < cli_count(args, "task") && status == COT_OK; i++)
+        status = cot_plot_tasks_add(cli_text_at(args, "task", i), &a->tasks);
+    struct dirent **found = NULL;
+    const int count = cli_given(args, "task") ? 0 : scandir(a->folder, &found, is_result, alphasort);
+    for (int i = 0; i < count; free(found[i++])) {
+        char path[PATH_BYTES + 256];
+        snprintf(path, sizeof path, "%s/%s", a->folder, found[i]->d_name);
+        if (status == COT_OK) status = cot_plot_tasks_add(path, &a->tasks);
+    }
+    free(found);
+    return status;
+}
+
 static cot_status read_album(const cli_args *args, album *a)
 {
     char path[PATH_BYTES];
@@ -68,12 +97,12 @@ static cot_status read_album(const cli_args *args, album *a)
     snprintf(path, sizeof path, "%s/eval.json", a->folder);
     if (status == COT_OK && (given || is_there(path)))
         status = cot_plot_evaluation_read(given ? given : path, &a->evaluation);
-    return status;
+    return status == COT_OK ? read_tasks(args, a) : status;
 }
 
 static int draw(const album *a, unsigned parts, const char *path)
 {
-    const cot_plot plot = {.title = a->title, .run = a->run, .evaluation = a->evaluation, .parts = parts};
+    const cot_plot plot = {.title = a->title, .run = a->run, .evaluation = a->evaluation, .tasks = a->tasks, .parts = parts};
     CLI_TRY(cot_plot_draw(&plot, path, a->keep_script));
     printf("%s\n", path);
     return CLI_OK;
@@ -87,13 +116,15 @@ static int explain(const album *a, unsigned missing)
     if (missing & COT_PLOT_SOURCES && !a->evaluation)
         return cli_fail("%s has no eval.json: `coterie eval %s` measures which expert takes which text", a->folder,
                         a->folder);
+    if (missing & COT_PLOT_RELIABILITY)
+        return cli_fail("%s has no task-*.json: `coterie eval %s --task FILE` asks questions", a->folder, a->folder);
     return cli_fail("%s has no sparse layers, so there are no experts to draw", a->folder);
 }
 
 /* All parts that there are: into one picture, or each into its own in the folder. */
 static int draw_all(const album *a, const char *output)
 {
-    const unsigned parts = cot_plot_parts(a->run, a->evaluation);
+    const unsigned parts = cot_plot_parts(a->run, a->evaluation, a->tasks);
     if (parts == 0)
         return cli_fail("%s has neither metrics.jsonl of a training run nor eval.json of `coterie eval`", a->folder);
     if (output) return draw(a, parts, output);
@@ -111,7 +142,7 @@ static int draw_all(const album *a, const char *output)
 static int draw_one(const album *a, const picture *what, const char *output)
 {
     char path[PATH_BYTES];
-    if (!(cot_plot_parts(a->run, a->evaluation) & what->part)) return explain(a, what->part);
+    if (!(cot_plot_parts(a->run, a->evaluation, a->tasks) & what->part)) return explain(a, what->part);
     snprintf(path, sizeof path, "%s/%s.png", a->folder, what->name);
     return draw(a, what->part, output ? output : path);
 }
@@ -128,16 +159,18 @@ static int run(const cli_args *args)
     if (code == CLI_OK) code = i < PICTURES ? draw_one(&a, &pictures[i], output) : draw_all(&a, output);
     cot_plot_run_destroy(a.run);
     cot_plot_evaluation_destroy(a.evaluation);
+    cot_plot_tasks_destroy(a.tasks);
     return code;
 }
 
 const cli_command command_plot = {
     .name = "plot",
-    .summary = "draws a run: learning curve, load of the experts, which expert takes which text",
+    .summary = "draws a run: learning curve, load of the experts, which expert takes which text, reliability",
     .arguments = "RUN|MODEL",
     .details =
-        "Reads metrics.jsonl of a run, and eval.json that `coterie eval` leaves in its folder. Without -o each part "
-        "becomes curve.png, load.png and sources.png in the folder; with -o all that there is becomes one picture.\n"
+        "Reads metrics.jsonl of a run, and eval.json and task-NAME.json that `coterie eval` leaves in its folder. Without "
+        "-o each part becomes curve.png, load.png, sources.png and reliability.png in the folder; with -o all that there "
+        "is becomes one picture.\n"
         "Drawing is done by gnuplot. With --keep-script its script stays beside the picture, numbers included, to be "
         "edited and run again.",
     .examples = "coterie plot runs/default\tall pictures, into the run's folder\n"

@@ -1,4 +1,5 @@
-/* Pictures of a run: the learning curve, how evenly the experts were used over time, and which expert takes which text.
+/* Pictures of a run: the learning curve, how evenly the experts were used over time, which expert takes which text, and
+ * how far its confidence in answers can be trusted.
  * Drawn by gnuplot from a script with the numbers in it, which can be kept and edited. */
 #ifndef COTERIE_PLOT_H
 #define COTERIE_PLOT_H
@@ -40,6 +41,29 @@ typedef struct {
     double          yardstick_loss;   /**< its nats per token */
 } cot_plot_evaluation;
 
+/** Predictions of like confidence. */
+typedef struct {
+    double from, to;              /**< confidences of the bin, 0 to 1 */
+    double count;                 /**< more than 0 */
+    double confidence, accuracy;  /**< means */
+} cot_plot_bin;
+
+/** How well the confidence in a task's answers was founded. */
+typedef struct {
+    char         *name;
+    bool          of_tokens;  /**< of the most probable token at each place, not of the chosen answer */
+    double        count;      /**< predictions */
+    double        error;      /**< expected calibration error, NaN where unknown */
+    size_t        bins;
+    cot_plot_bin *bin;        /**< [bins]: those of equal width with predictions in them */
+} cot_plot_task;
+
+/** Tasks with predictions. */
+typedef struct {
+    size_t         count;
+    cot_plot_task *task;  /**< [count] */
+} cot_plot_tasks;
+
 /**
  * Reads `metrics.jsonl`. Where a resumed run logged steps anew, the later lines count. A last line that is still being
  * written is left out.
@@ -58,10 +82,20 @@ COT_API void       cot_plot_run_destroy(cot_plot_run *run);  /**< Accepts NULL. 
 COT_API cot_status cot_plot_evaluation_read(const char *path, cot_plot_evaluation **out);
 COT_API void       cot_plot_evaluation_destroy(cot_plot_evaluation *evaluation);  /**< Accepts NULL. */
 
+/**
+ * Reads what `coterie eval --task --json` prints, or the task-NAME.json that it leaves in a run's folder, and adds it to
+ * *tasks, which is made where it is NULL. The caller gives that back with cot_plot_tasks_destroy(), after an error too.
+ *
+ * Errors   COT_IO; COT_FORMAT with the place of what was not expected.
+ */
+COT_API cot_status cot_plot_tasks_add(const char *path, cot_plot_tasks **tasks);
+COT_API void       cot_plot_tasks_destroy(cot_plot_tasks *tasks);  /**< Accepts NULL. */
+
 enum {
     COT_PLOT_CURVE = 1,   /**< training and validation loss over tokens, and the yardstick; needs `run` */
     COT_PLOT_LOAD = 2,    /**< share of the experts over time, per layer; needs `run` with sparse layers */
-    COT_PLOT_SOURCES = 4  /**< share of the experts by source, per layer; needs `evaluation` with such layers */
+    COT_PLOT_SOURCES = 4, /**< share of the experts by source, per layer; needs `evaluation` with such layers */
+    COT_PLOT_RELIABILITY = 8  /**< share of right answers by confidence, per task; needs `tasks` */
 };
 
 /** A picture: the parts of `parts`, one below the other. */
@@ -69,11 +103,13 @@ typedef struct {
     const char                *title;       /**< above everything, NULL: none; UTF-8 */
     const cot_plot_run        *run;         /**< or NULL */
     const cot_plot_evaluation *evaluation;  /**< or NULL */
+    const cot_plot_tasks      *tasks;       /**< or NULL */
     unsigned                   parts;       /**< sum of COT_PLOT_... */
 } cot_plot;
 
 /** The parts that these data have something for. */
-COT_API unsigned cot_plot_parts(const cot_plot_run *run, const cot_plot_evaluation *evaluation);
+COT_API unsigned cot_plot_parts(const cot_plot_run *run, const cot_plot_evaluation *evaluation,
+                                const cot_plot_tasks *tasks);
 
 /**
  * The gnuplot script that draws a picture, numbers included. It writes to `path`, whose ending (.png, .svg, .pdf) picks

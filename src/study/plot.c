@@ -52,6 +52,7 @@ static const section sections[] = {
     {COT_PLOT_CURVE, cot_plot_curve_height, cot_plot_curve_draw},
     {COT_PLOT_LOAD, cot_plot_load_height, cot_plot_load_draw},
     {COT_PLOT_SOURCES, cot_plot_sources_height, cot_plot_sources_draw},
+    {COT_PLOT_RELIABILITY, cot_plot_reliability_height, cot_plot_reliability_draw},
 };
 
 enum { SECTIONS = sizeof sections / sizeof *sections };
@@ -85,18 +86,19 @@ static void put_page(cot_plot_page *page, const cot_plot *plot, const char *path
     fputs("unset multiplot\nunset output\n", page->out);
 }
 
-unsigned cot_plot_parts(const cot_plot_run *run, const cot_plot_evaluation *evaluation)
+unsigned cot_plot_parts(const cot_plot_run *run, const cot_plot_evaluation *evaluation, const cot_plot_tasks *tasks)
 {
     unsigned parts = 0;
     if (run) parts |= COT_PLOT_CURVE;
     if (run && run->layers > 0 && run->steps > 0) parts |= COT_PLOT_LOAD;
     if (evaluation && evaluation->layers > 0 && evaluation->sources > 0) parts |= COT_PLOT_SOURCES;
+    if (tasks && tasks->count > 0) parts |= COT_PLOT_RELIABILITY;
     return parts;
 }
 
 static cot_status check(const cot_plot *plot, const char *path)
 {
-    const unsigned all = COT_PLOT_CURVE | COT_PLOT_LOAD | COT_PLOT_SOURCES;
+    const unsigned all = COT_PLOT_CURVE | COT_PLOT_LOAD | COT_PLOT_SOURCES | COT_PLOT_RELIABILITY;
     if (!format_of(path)) return cot_fail(COT_INVALID, "'%s': a picture's name ends in .png, .svg or .pdf", path);
     if (!cot_plot_quotable(path) || path[0] == '|' || path[0] == '~')
         return cot_fail(COT_INVALID, "'%s': gnuplot cannot write to a file of that name", path);
@@ -104,10 +106,12 @@ static cot_status check(const cot_plot *plot, const char *path)
         return cot_fail(COT_INVALID, "%s: no such parts of a picture: %#x", path, plot->parts);
     if (plot->parts & (COT_PLOT_CURVE | COT_PLOT_LOAD) && !plot->run)
         return cot_fail(COT_INVALID, "%s: no run's metrics to draw a learning curve and the experts' load from", path);
-    if (plot->parts & COT_PLOT_LOAD && !(cot_plot_parts(plot->run, NULL) & COT_PLOT_LOAD))
+    if (plot->parts & COT_PLOT_LOAD && !(cot_plot_parts(plot->run, NULL, NULL) & COT_PLOT_LOAD))
         return cot_fail(COT_INVALID, "%s: this run has no sparse layers, so there is no load of experts to draw", path);
-    if (plot->parts & COT_PLOT_SOURCES && !(cot_plot_parts(NULL, plot->evaluation) & COT_PLOT_SOURCES))
+    if (plot->parts & COT_PLOT_SOURCES && !(cot_plot_parts(NULL, plot->evaluation, NULL) & COT_PLOT_SOURCES))
         return cot_fail(COT_INVALID, "%s: no evaluation of sparse layers by source to draw", path);
+    if (plot->parts & COT_PLOT_RELIABILITY && !cot_plot_parts(NULL, NULL, plot->tasks))
+        return cot_fail(COT_INVALID, "%s: no results of tasks to draw the reliability from", path);
     if (page_height(plot) > MOST_HEIGHT)
         return cot_fail(COT_INVALID, "%s: %.0f pixels high, more than %.0f; draw fewer parts", path, page_height(plot),
                         MOST_HEIGHT);

@@ -74,6 +74,22 @@ void cot_plot_text_upwards(cot_plot_page *page, double x, double y, cot_plot_sty
     put_text(page, x, y, style, text, " rotate by 90");
 }
 
+void cot_plot_short_name(const char *name, char *out, size_t size)
+{
+    size_t bytes = 0, characters = 0;
+    while (name[bytes] && bytes + 8 < size) {
+        if (characters == COT_PLOT_NAME_CHARACTERS) {
+            memcpy(out + bytes, "…", sizeof "…");
+            return;
+        }
+        do bytes++;
+        while (((unsigned char)name[bytes] & 0xc0) == 0x80 && bytes + 8 < size);
+        memcpy(out, name, bytes);
+        characters++;
+    }
+    out[bytes] = '\0';
+}
+
 void cot_plot_heading(cot_plot_page *page, double top, const char *title, const char *note)
 {
     const cot_plot_style strong = {.align = COT_PLOT_LEFT, .size = 11, .color = COT_PLOT_INK, .bold = true};

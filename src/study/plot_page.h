@@ -43,6 +43,10 @@ typedef struct {
 /* A part's title with a note behind it, at the top of the part. */
 void cot_plot_heading(cot_plot_page *page, double top, const char *title, const char *note);
 
+/* A name, cut to so many characters: `size` is three bytes for each and eight more. */
+enum { COT_PLOT_NAME_CHARACTERS = 24 };
+void cot_plot_short_name(const char *name, char *out, size_t size);
+
 /* A text whose baseline middle is at (x, y). Any bytes are fine. */
 void cot_plot_text(cot_plot_page *page, double x, double y, cot_plot_style style, const char *text);
 
@@ -78,5 +82,7 @@ double cot_plot_load_height(const cot_plot *plot);
 void   cot_plot_load_draw(cot_plot_page *page, const cot_plot *plot, double top);
 double cot_plot_sources_height(const cot_plot *plot);
 void   cot_plot_sources_draw(cot_plot_page *page, const cot_plot *plot, double top);
+double cot_plot_reliability_height(const cot_plot *plot);
+void   cot_plot_reliability_draw(cot_plot_page *page, const cot_plot *plot, double top);
 
 #endif

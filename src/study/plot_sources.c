@@ -9,7 +9,7 @@
 
 static const double HEAD = 50, FOOT = 16, TITLE = 22, GAP = 16, NUMBERS = 22;
 
-enum { NAME_CHARACTERS = 24, MOST_LABELLED = 24 };
+enum { MOST_LABELLED = 24 };
 
 static const char *const sequential[] = {"#f5f7f9", "#cfdfeb", "#8fb5d3", "#4f86b3", "#265a86", "#143d61"};
 
@@ -58,30 +58,13 @@ static void order_experts(const cot_plot_layer *layer, place *places)
 
 /* ---- drawing ---- */
 
-/* The name, cut to a number of characters. */
-static void short_name(const char *name, char *out, size_t size)
-{
-    size_t bytes = 0, characters = 0;
-    while (name[bytes] && bytes + 8 < size) {
-        if (characters == NAME_CHARACTERS) {
-            memcpy(out + bytes, "…", sizeof "…");
-            return;
-        }
-        do bytes++;
-        while (((unsigned char)name[bytes] & 0xc0) == 0x80 && bytes + 8 < size);
-        memcpy(out, name, bytes);
-        characters++;
-    }
-    out[bytes] = '\0';
-}
-
 static double name_width(const cot_plot_evaluation *s)
 {
     size_t longest = 4;
     for (size_t i = 0; i < s->sources; i++) {
         size_t characters = 0;
         for (const char *c = s->name[i]; *c; c++) characters += ((unsigned char)*c & 0xc0) != 0x80;
-        if (characters > NAME_CHARACTERS) characters = NAME_CHARACTERS + 1;
+        if (characters > COT_PLOT_NAME_CHARACTERS) characters = COT_PLOT_NAME_CHARACTERS + 1;
         if (characters > longest) longest = characters;
     }
     return 7.2 * (double)longest;
@@ -127,13 +110,13 @@ static void put_panel(cot_plot_page *page, const cot_plot *plot, size_t index, d
     put_cells(page->out, layer, index, places, highest);
     cot_plot_frame(page, left, top, right, bottom);
 
-    char text[8 * NAME_CHARACTERS];
+    char text[8 * COT_PLOT_NAME_CHARACTERS];
     snprintf(text, sizeof text, "layer %d", (int)layer->layer);
     const cot_plot_style strong = {.align = COT_PLOT_LEFT, .size = 9.5, .color = COT_PLOT_INK, .bold = true};
     cot_plot_text(page, left, top - 11, strong, text);
     const cot_plot_style name = {.align = COT_PLOT_RIGHT, .size = row > 20 ? 9.5 : 8, .color = COT_PLOT_INK};
     for (size_t i = 0; i < s->sources; i++) {
-        short_name(s->name[i], text, sizeof text);
+        cot_plot_short_name(s->name[i], text, sizeof text);
         cot_plot_text(page, left - 10, top + ((double)i + 0.5) * row, name, text);
     }
     put_numbers(page, layer, places, left, right, bottom + 11);

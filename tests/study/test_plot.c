@@ -315,9 +315,9 @@ static void bad_requests(void **state)
     (void)state;
     example e = example_make();
     char   *text = (char *)&text;
-    assert_int_equal(cot_plot_parts(e.run, e.evaluation), COT_PLOT_CURVE | COT_PLOT_LOAD | COT_PLOT_SOURCES);
-    assert_int_equal(cot_plot_parts(e.run, NULL), COT_PLOT_CURVE | COT_PLOT_LOAD);
-    assert_int_equal(cot_plot_parts(NULL, NULL), 0);
+    assert_int_equal(cot_plot_parts(e.run, e.evaluation, NULL), COT_PLOT_CURVE | COT_PLOT_LOAD | COT_PLOT_SOURCES);
+    assert_int_equal(cot_plot_parts(e.run, NULL, NULL), COT_PLOT_CURVE | COT_PLOT_LOAD);
+    assert_int_equal(cot_plot_parts(NULL, NULL, NULL), 0);
     assert_int_equal(cot_plot_script(&e.plot, "a.jpg", &text), COT_INVALID);
     assert_string_equal(cot_last_error(), "'a.jpg': a picture's name ends in .png, .svg or .pdf");
     assert_null(text);

@@ -8,7 +8,9 @@
 #include "data/data_options.h"
 #include "data/hash.h"
 #include "data/token_cache.h"
+#include "data/tokenizers/llama2c_tokenizer.h"
 #include "formats/file.h"
+#include "formats/llama2c.h"
 
 typedef struct {
     char   *path;
@@ -108,6 +110,18 @@ static cot_status bpe(const cot_config *data, const cot_data_options *o, int64_t
     return status;
 }
 
+/* The tokenizer of a model folder, or the one beside a checkpoint of llama2.c. */
+static cot_status load_from_model(const char *path, cot_tokenizer **out)
+{
+    cot_llama2c file;
+    if (!cot_file_exists(path)) return cot_tokenizer_load(path, out);
+    COT_TRY(cot_llama2c_open(path, &file));
+    const int64_t symbols = file.vocabulary;
+    cot_llama2c_close(&file);
+    COT_TRY(cot_llama2c_tokenizer_beside(path, symbols, out));
+    return *out ? COT_OK : cot_fail(COT_NOT_FOUND, "'%s': no tok%lld.bin or tokenizer.bin beside it; data.tokenizer names another", path, (long long)symbols);
+}
+
 cot_status cot_recipe_tokenizer(const cot_config *data, const char *folder, cot_data_progress progress, void *context, cot_tokenizer **out, char **keep)
 {
     cot_data_options o;
@@ -116,8 +130,9 @@ cot_status cot_recipe_tokenizer(const cot_config *data, const char *folder, cot_
     *keep = NULL;
     COT_TRY(cot_data_options_read(data, &o));
     cot_status status = o.random ? COT_OK : read_settings(o.tokenizer, &s);
-    const char *path = s.path && *s.path ? s.path : o.tokenizer ? NULL : folder;
-    if (status == COT_OK && !o.random) status = path ? cot_tokenizer_load(path, out) : bpe(data, &o, s.vocab_size, progress, context, out, keep);
+    const char *path = s.path && *s.path ? s.path : NULL, *model = o.tokenizer ? NULL : folder;
+    if (status == COT_OK && !o.random)
+        status = path ? cot_tokenizer_load(path, out) : model ? load_from_model(model, out) : bpe(data, &o, s.vocab_size, progress, context, out, keep);
     cot_options_release(cot_tokenizer_section_options, &s);
     cot_data_options_release(&o);
     return status;

@@ -9,7 +9,7 @@
 extern const cot_option cot_tokenizer_section_options[];  /* what `tokenizer: {...}` may set */
 
 /* `tokenizer:` is {kind: bpe, vocab_size: 2048} (trained on the training split, kept in the cache folder), {path: FILE OR FOLDER}, or a path alone.
- * Without it: the one in the model folder `folder`; without that (NULL) bpe of 2048. kind: random has none (*out is NULL).
+ * Without it: that of the model `folder` (or a checkpoint of llama2.c); without one (NULL) bpe of 2048. kind: random has none (*out is NULL).
  *
  * *keep is NULL, or after training the folder that it is to be kept in: for cot_recipe_tokenizer_keep() when the whole corpus has turned out
  * to be readable, so that nothing is written for one that is not.

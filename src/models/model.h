@@ -72,10 +72,10 @@ void       cot_model_sequences_destroy(const cot_model *model, void **sequences)
 /* Forgets all tokens from `length` on; all of them, where a state has dropped what the next token needs. Returns how many are held now. */
 int64_t    cot_model_sequences_truncate(const cot_model *model, void **sequences, int64_t length);
 
-/* What the config.json of a model folder says: its `model` section (a tree of its own), symbols, and longest sequence. */
+/* What the config.json of a model folder, or the header of a checkpoint of llama2.c, says: its `model` section (a tree of its own), symbols, and longest sequence. */
 cot_status cot_model_folder_describe(const char *folder, cot_config **section, int64_t *vocab_size, int64_t *context);
 
-/* Takes memory for a declared model's parameters and fills them from a folder whose weights have the same names and shapes. */
+/* Takes memory for a declared model's parameters and fills them from a folder (or a checkpoint of llama2.c) whose weights have the same names and shapes. */
 cot_status cot_model_load_weights(cot_model *model, const char *folder);
 
 #endif

@@ -53,21 +53,24 @@ static cot_status load_tokenizer(const char *folder, const cot_model *model, cot
     return check_symbols(folder, file, model, out);
 }
 
-/* llama2.c names a tokenizer by its size, or not at all. */
-static cot_status load_llama2c_tokenizer(const char *folder, const cot_model *model, cot_tokenizer **out)
+static bool ends_with(const char *text, const char *end)
 {
-    char sized[32];
-    snprintf(sized, sizeof sized, "tok%lld.bin", (long long)model->vocab_size);
-    const char *const names[] = {sized, "tokenizer.bin"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *path = cot_path_join(folder, names[i]);
-        if (!path) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a path");
-        const bool there = cot_file_exists(path);
-        const cot_status status = there ? cot_llama2c_tokenizer_load(path, out) : COT_OK;
-        cot_free(path);
-        if (there) return status == COT_OK ? check_symbols(folder, names[i], model, out) : status;
-    }
-    return COT_OK;
+    const size_t length = strlen(text), wanted = strlen(end);
+    return length >= wanted && strcmp(text + length - wanted, end) == 0;
+}
+
+/* Is it a file, not a folder? Then it must be a checkpoint of llama2.c. */
+static cot_status find_file(const char *path, bool *file)
+{
+    *file = cot_file_exists(path);
+    if (!*file || ends_with(path, ".bin")) return COT_OK;
+    return cot_fail(COT_FORMAT, "'%s' is a file; expected a model folder, or a checkpoint of llama2.c (.bin)", path);
+}
+
+static cot_status load_llama2c(const char *path, cot_model **out, cot_tokenizer **tokenizer)
+{
+    COT_TRY(cot_llama2c_load(path, out));
+    return tokenizer ? cot_llama2c_tokenizer_beside(path, (*out)->vocab_size, tokenizer) : COT_OK;
 }
 
 /* The model that a folder's section declares. Another program may have changed a folder of ours and kept our section: then
@@ -91,6 +94,9 @@ static cot_status declare(const char *folder, cot_model_folder *f, cot_model **o
 cot_status cot_model_load_weights(cot_model *model, const char *folder)
 {
     cot_model_folder f = {0};
+    bool file;
+    COT_TRY(find_file(folder, &file));
+    if (file) return cot_llama2c_load_weights(model, folder);
     COT_TRY(cot_model_folder_read(folder, &f));
     const cot_status status = cot_model_folder_load_weights(folder, &f, model->params);
     model->ids = f.card.ids;
@@ -102,7 +108,10 @@ cot_status cot_model_folder_describe(const char *folder, cot_config **section, i
 {
     cot_model_folder f = {0};
     cot_model *model = NULL;
+    bool file;
     *section = NULL;
+    COT_TRY(find_file(folder, &file));
+    if (file) return cot_llama2c_describe(folder, section, vocab_size, context);
     COT_TRY(cot_model_folder_read(folder, &f));
     const cot_status status = declare(folder, &f, &model);
     cot_model_destroy(model);
@@ -133,31 +142,12 @@ static cot_status load_folder(const char *folder, cot_model **out)
     return status;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    const size_t length = strlen(text), wanted = strlen(end);
-    return length >= wanted && strcmp(text + length - wanted, end) == 0;
-}
-
-static cot_status load_llama2c(const char *path, cot_model **out, cot_tokenizer **tokenizer)
-{
-    if (!ends_with(path, ".bin"))
-        return cot_fail(COT_FORMAT, "'%s' is a file; expected a model folder, or a checkpoint of llama2.c (.bin)", path);
-    COT_TRY(cot_llama2c_load(path, out));
-    if (!tokenizer) return COT_OK;
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? cot_strndup(path, (size_t)(slash - path) + 1) : cot_strdup(".");
-    if (!folder) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a path");
-    const cot_status status = load_llama2c_tokenizer(folder, *out, tokenizer);
-    cot_free(folder);
-    return status;
-}
-
 cot_status cot_model_load(const char *path, cot_model **out, cot_tokenizer **tokenizer)
 {
     *out = NULL;
     if (tokenizer) *tokenizer = NULL;
-    const bool file = cot_file_exists(path);
+    bool file;
+    COT_TRY(find_file(path, &file));
     cot_status status = file ? load_llama2c(path, out, tokenizer) : load_folder(path, out);
     if (status == COT_OK && tokenizer && !file) status = load_tokenizer(path, *out, tokenizer);
     if (status != COT_OK) {

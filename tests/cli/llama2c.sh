@@ -58,9 +58,31 @@ cp "$source_dir/tests/fuzz/corpus/llama2c_tokenizer/whole" tokenizer.bin
 refuses "tokenizer.bin has 265 symbols, the model beside it 100" generate small.bin
 refuses "'text.txt' is a file; expected a model folder, or a checkpoint of llama2.c (.bin)" generate text.txt
 
+# A checkpoint is trained on, with its tokenizer; nothing of it is needed to go on.
+cp "$source_dir/tests/fuzz/corpus/llama2c_tokenizer/whole" tok265.bin
+rm tokenizer.bin
+make_corpus
+sed 's|tokenizer: {[^}]*}, ||' tiny.yaml >on.yaml
+expect 0 train on.yaml --from spoken.bin --out on -q --set train.steps=3 --set data.context=16
+expect 0 eval spoken.bin --data text.txt --json
+cp out before
+expect 0 train on.yaml --from spoken.bin --out same -q --set train.steps=1 --set data.context=16 --set "train.freeze=['*', '!final_norm.weight']" --set train.optimizer.lr=0
+expect 0 eval same --data text.txt --json
+python3 - <<'PYTHON'
+import json
+before, after = (json.load(open(f)) for f in ("before", "out"))
+assert before["tokens"] == after["tokens"] and abs(before["loss"] - after["loss"]) < 1e-6, (before["loss"], after["loss"])
+PYTHON
+mv spoken.bin moved.bin
+expect 0 train --resume on -q --set train.steps=5
+refuses "'moved.bin' has 'layers.0.ffn.gate_up.weight'" train on.yaml --from moved.bin --out bad -q --set model.ffn.intermediate_size=32 --set data.context=16
+rm tok265.bin
+refuses "'moved.bin': no tok265.bin or tokenizer.bin beside it" train on.yaml --from moved.bin --out bad -q --set data.context=16
+[ ! -e bad ] || fail "something was written"
+
 # stories260K goes on as llama2.c itself does: the text that its own tests expect of 200 tokens.
-if [ -d "${COTERIE_SHARED-}/models/stories260K" ]; then
-    expect 0 generate "$COTERIE_SHARED/models/stories260K/stories260K.bin" --temperature 0 -n 200 -q
+if [ -d "${COTERIE_SHARED-}/data/models/stories260K" ]; then
+    expect 0 generate "$COTERIE_SHARED/data/models/stories260K/stories260K.bin" --temperature 0 -n 200 -q
     cat >story <<'TEXT'
 Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. She wanted to play with it, but it was too high.
 Lily's mom said, "Lily, let's go to the park." Lily was sad and didn't know what to do. She said, "I want to play with your ball, but I can't find it."

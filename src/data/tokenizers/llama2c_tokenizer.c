@@ -5,6 +5,7 @@
  * read as one. */
 #include "data/tokenizers/llama2c_tokenizer.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -143,4 +144,35 @@ cot_status cot_llama2c_tokenizer_load(const char *path, cot_tokenizer **out)
     const cot_status status = cot_llama2c_tokenizer_parse(bytes, length, path, out);
     cot_free(bytes);
     return status;
+}
+
+/* One with more symbols than the model does not belong to it. */
+static cot_status load_for(const char *path, int64_t vocab_size, cot_tokenizer **out)
+{
+    COT_TRY(cot_llama2c_tokenizer_load(path, out));
+    const int32_t symbols = cot_tokenizer_vocab_size(*out);
+    if (symbols <= vocab_size) return COT_OK;
+    cot_tokenizer_destroy(*out);
+    *out = NULL;
+    return cot_fail(COT_FORMAT, "%s has %d symbols, the model beside it %lld", path, symbols, (long long)vocab_size);
+}
+
+cot_status cot_llama2c_tokenizer_beside(const char *checkpoint, int64_t vocab_size, cot_tokenizer **out)
+{
+    char sized[32];
+    snprintf(sized, sizeof sized, "tok%lld.bin", (long long)vocab_size);
+    const char *const names[] = {sized, "tokenizer.bin"}, *slash = strrchr(checkpoint, '/');
+    const size_t folder = slash ? (size_t)(slash - checkpoint) + 1 : 0;
+    *out = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = cot_malloc(folder + sizeof sized);
+        if (!path) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a path");
+        memcpy(path, checkpoint, folder);
+        memcpy(path + folder, names[i], strlen(names[i]) + 1);
+        const bool there = cot_file_exists(path);
+        const cot_status status = there ? load_for(path, vocab_size, out) : COT_OK;
+        cot_free(path);
+        if (there) return status;
+    }
+    return COT_OK;
 }

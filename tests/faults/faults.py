@@ -244,14 +244,20 @@ def little_memory(whole):
     print("little memory: done %d times, refused or broken off %d times, and the same in the end" % (outcomes.get(0, 0), outcomes.get(1, 0)))
 
 
+def with_mount(script):
+    """A shell script in which this user may mount, with the program as $0; None where there is no such thing."""
+    process = subprocess.run(["unshare", "-rm", "sh", "-c", script, program], env=environment(None), capture_output=True, text=True)
+    return None if process.returncode not in (0, 1) or "unshare:" in process.stderr or "mount:" in process.stderr else process
+
+
 def no_room(whole):
     """A real disk that is full: a tmpfs, where this user may make one."""
     room = Path("room")
     room.mkdir()
     for kilobytes in range(40, 1200, 60) if long_form else (400,):
         script = 'mount -t tmpfs -o size=%dk none room && { "$0" train -q run.yaml --out room/run; code=$?; cp -r room/run rescued 2>/dev/null; exit $code; }' % kilobytes
-        process = subprocess.run(["unshare", "-rm", "sh", "-c", script, program], env=environment(None), capture_output=True, text=True)
-        if process.returncode not in (0, 1) or "unshare:" in process.stderr or "mount:" in process.stderr:
+        process = with_mount(script)
+        if not process:
             print("a full disk: left out, this user may not mount a tmpfs")
             return
         what, folder = "a disk of %d kB" % kilobytes, Path("rescued")
@@ -278,6 +284,27 @@ def unwritable(whole):
     print("an unwritable folder is refused")
 
 
+def read_only(whole):
+    """A disk that cannot be written to, for a new run and for one that is to go on, which stays as it is."""
+    if train(["run.yaml", "--set", "train.steps=4", "--out", "half"])[0] != 0:
+        fail("half a run does not run")
+    before = contents(Path("half"))
+    Path("closed-disk").mkdir()
+    for script in ('mount -t tmpfs -o ro none closed-disk && exec "$0" train -q run.yaml --out closed-disk/run',
+                   'mount --bind half half && mount -o remount,bind,ro half && exec "$0" train -q --resume half --set train.steps=8'):
+        process = with_mount(script)
+        if not process:
+            print("a read-only disk: left out, this user may not mount one")
+            return
+        check_line("a read-only disk", process.returncode, process.stderr)
+    if contents(Path("half")) != before:
+        fail("a read-only disk: the run has changed")
+    code, err = train(["--resume", "half", "--set", "train.steps=8"])
+    if code != 0:
+        fail("after a read-only disk: " + err)
+    print("a read-only disk is refused, and the run goes on when it can be written to")
+
+
 def main():
     memory = "/dev/shm" if not long_form and os.access("/dev/shm", os.W_OK) else None  # a short test does not wait for disks
     with tempfile.TemporaryDirectory(prefix="coterie-faults-", dir=memory) as folder:
@@ -287,7 +314,7 @@ def main():
         Path("run.yaml").write_text(RECIPE)
         if train(["run.yaml", "--out", "whole"])[0] != 0:
             fail("the run does not run")
-        for check in (mishaps, two_at_once, jumping_clock, little_memory, no_room, unwritable):
+        for check in (mishaps, two_at_once, jumping_clock, little_memory, no_room, unwritable, read_only):
             check("whole")
         random_kills(100 if long_form else 4)
         os.chdir("/")

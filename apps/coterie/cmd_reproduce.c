@@ -20,6 +20,7 @@ static const cli_option options[] = {
     {.name = "seeds", .kind = CLI_INT, .value = "N", .fallback = "0", .min = 0, .max = 1000, .help = "seeds of each arm, in place of the claim's"},
     {.name = "arm", .kind = CLI_TEXT, .repeated = true, .value = "NAME", .help = "makes the runs of this arm only; may be repeated"},
     {.name = "short", .kind = CLI_FLAG, .help = "the claim's short form: less training, fewer arms"},
+    {.name = "dry-run", .kind = CLI_FLAG, .help = "makes no runs: prints what there is, with what a token costs in each arm"},
     {.name = "report", .kind = CLI_FLAG, .help = "makes no runs: writes the page CLAIM.md beside the results"},
     {.name = "check", .kind = CLI_FLAG, .help = "makes no runs and writes nothing: fails when CLAIM.md is not what --report would write"},
     CLI_JSON_OPTION,
@@ -52,13 +53,14 @@ static void print_figures(const cot_claim *claim)
 {
     cot_claim_measure m;
     cot_claim_arm arm;
-    char alignment[64] = "lr";
-    size_t columns = 2;
+    char alignment[64] = "lrr";
+    size_t columns = 3;
     for (size_t i = 0; cot_claim_measure_at(claim, i, &m) && columns < 60; i++)
         for (int j = 0; j <= m.in_paper; j++) alignment[columns++] = 'r';
     table *t = table_create(alignment);
     table_cell(t, "arm");
     table_cell(t, "seeds");
+    table_cell(t, "MFLOPs a token");
     for (size_t i = 0; cot_claim_measure_at(claim, i, &m); i++) {
         if (m.in_paper) table_cell(t, "%s in the paper", m.name);
         table_cell(t, m.in_paper ? "here" : "%s", m.name);
@@ -66,6 +68,7 @@ static void print_figures(const cot_claim *claim)
     for (size_t a = 0; cot_claim_arm_at(claim, a, &arm); a++) {
         table_cell(t, "%s", arm.name);
         table_cell(t, "%lld", (long long)arm.done);
+        table_cell(t, "%.3f", arm.flops_forward / 1e6);
         for (size_t i = 0; cot_claim_measure_at(claim, i, &m); i++) {
             const cot_claim_value v = cot_claim_value_at(claim, a, i);
             if (m.in_paper && isnan(v.paper)) table_cell(t, "-");
@@ -279,7 +282,7 @@ static int reproduce(const cli_args *args, cot_claim *claim)
     if (cli_flag(args, "report") || cli_flag(args, "check")) return page(args, claim);
     if (cli_count(args, "arm") > 256) return cli_misuse(args, "--arm is given more than 256 times");
     int code = check_arms(args, claim, arms);
-    if (code == CLI_OK) code = run_all(claim, cli_count(args, "arm") ? arms : NULL, cli_count(args, "arm"));
+    if (code == CLI_OK && !cli_flag(args, "dry-run")) code = run_all(claim, cli_count(args, "arm") ? arms : NULL, cli_count(args, "arm"));
     if (code != CLI_OK) return code;
     if (cli_flag(args, "json")) return print_claim_json(claim);
     print_claim(claim);

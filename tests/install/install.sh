@@ -13,7 +13,7 @@ cd "$work"  # nothing is found because we stand in the source tree
 fail() { echo "FAILED: $*"; cat "$work/log" 2>/dev/null; exit 1; }
 
 "$CMAKE" --install "$build" --prefix "$prefix" >log 2>&1 || fail "nothing was installed"
-for file in bin/coterie include/coterie/model.h share/coterie/recipes/default.yaml share/coterie/data/demo/drama.txt \
+for file in bin/coterie include/coterie/model.h share/coterie/recipes/default.yaml share/coterie/claims/shazeer-table-6.yaml share/coterie/data/demo/drama.txt \
     share/man/man1/coterie-train.1 share/man/man5/coterie-recipe.5 share/bash-completion/completions/coterie share/zsh/site-functions/_coterie; do
     [ -f "$prefix/$file" ] || fail "$file is missing"
 done

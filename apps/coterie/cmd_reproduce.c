@@ -21,8 +21,8 @@ static const cli_option options[] = {
     {.name = "arm", .kind = CLI_TEXT, .repeated = true, .value = "NAME", .help = "makes the runs of this arm only; may be repeated"},
     {.name = "short", .kind = CLI_FLAG, .help = "the claim's short form: less training, fewer arms"},
     {.name = "dry-run", .kind = CLI_FLAG, .help = "makes no runs: prints what there is, with what a token costs in each arm"},
-    {.name = "report", .kind = CLI_FLAG, .help = "makes no runs: writes the page CLAIM.md beside the results"},
-    {.name = "check", .kind = CLI_FLAG, .help = "makes no runs and writes nothing: fails when CLAIM.md is not what --report would write"},
+    {.name = "report", .kind = CLI_FLAG, .help = "makes no runs: writes CLAIM.md and its picture beside the results; of all, verdicts.md too"},
+    {.name = "check", .kind = CLI_FLAG, .help = "makes no runs and writes nothing: fails when a page is not what --report would write"},
     CLI_JSON_OPTION,
     CLI_OPTION_END,
 };
@@ -241,25 +241,40 @@ static char *read_text(const char *path)
     return text;
 }
 
-/* CLAIM.md beside CLAIM.jsonl. */
+static int write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    const bool put = f && fputs(text, f) != EOF;
+    if (!f || fclose(f) != 0 || !put) return cli_fail("%s cannot be written", path);
+    printf("%s\n", path);
+    return CLI_OK;
+}
+
+/* Writes a page, or with --check holds it against what is there. */
+static int page_out(const cli_args *args, const char *path, const char *text, const char *name)
+{
+    if (!cli_flag(args, "check")) return write_text(path, text);
+    char *there = read_text(path);
+    const bool same = there && strcmp(there, text) == 0;
+    free(there);
+    return same ? CLI_OK : cli_fail("%s is not what its claim and results give: coterie reproduce %s --report", path, name);
+}
+
+/* CLAIM.md and its picture beside CLAIM.jsonl. */
 static int page(const cli_args *args, cot_claim *claim)
 {
     char path[4200], *text;
-    snprintf(path, sizeof path, "%.*smd", (int)strlen(cot_claim_results(claim)) - 5, cot_claim_results(claim));
+    const int stem = (int)strlen(cot_claim_results(claim)) - 5;
+    snprintf(path, sizeof path, "%.*smd", stem, cot_claim_results(claim));
     if (cot_claim_describe(claim).done == 0) return CLI_OK;
     CLI_TRY(cot_claim_report(claim, &text));
-    int code = CLI_OK;
-    if (cli_flag(args, "check")) {
-        char *there = read_text(path);
-        if (!there || strcmp(there, text) != 0) code = cli_fail("%s is not what its claim and results give: coterie reproduce %s --report", path, cot_claim_describe(claim).name);
-        free(there);
-    } else {
-        FILE *f = fopen(path, "w");
-        if (!f || fputs(text, f) == EOF || fclose(f) != 0) code = cli_fail("%s cannot be written", path);
-        else printf("%s\n", path);
-    }
+    const int code = page_out(args, path, text, cot_claim_describe(claim).name);
     free(text);
-    return code;
+    if (code != CLI_OK || cli_flag(args, "check") || !cot_claim_has_picture(claim)) return code;
+    snprintf(path, sizeof path, "%.*ssvg", stem, cot_claim_results(claim));
+    CLI_TRY(cot_claim_draw(claim, path));
+    printf("%s\n", path);
+    return CLI_OK;
 }
 
 /* ---- the command ---- */
@@ -298,6 +313,36 @@ static int reproduce_file(const cli_args *args, const char *path)
     return code;
 }
 
+/* verdicts.md: all claims in a table. */
+static int put_verdicts(const cli_args *args, const cot_recipe *files, size_t count, FILE *out)
+{
+    fputs("# Verdicts\n\n<!-- Made by `coterie reproduce all --report`. -->\n\n| claim | source | verdict | runs made |\n|---|---|---|---|\n", out);
+    for (size_t i = 0; i < count; i++) {
+        cot_claim *claim;
+        CLI_TRY(open_claim(args, files[i].path, &claim));
+        const cot_claim_info info = cot_claim_describe(claim);
+        fprintf(out, info.done ? "| [%s](%s.md) | " : "| %s | ", info.title, info.name);
+        fprintf(out, "%s%s%s | %s | %lld of %lld |\n", info.source, *info.where ? ", " : "", info.where, cot_verdict_text(info.verdict), (long long)info.done,
+                (long long)info.runs);
+        cot_claim_destroy(claim);
+    }
+    return CLI_OK;
+}
+
+static int verdicts(const cli_args *args, const cot_recipe *files, size_t count)
+{
+    char path[4200], *text = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&text, &bytes);
+    if (!out) return cli_fail("no memory for a page");
+    int code = put_verdicts(args, files, count, out);
+    fclose(out);
+    snprintf(path, sizeof path, "%s/verdicts.md", results_folder(args));
+    if (code == CLI_OK) code = page_out(args, path, text, "all");
+    free(text);
+    return code;
+}
+
 static int reproduce_all(const cli_args *args)
 {
     cot_recipe *files;
@@ -305,6 +350,7 @@ static int reproduce_all(const cli_args *args)
     int code = CLI_OK;
     CLI_TRY(cot_claims_list(&files, &count));
     for (size_t i = 0; i < count && code == CLI_OK && !cli_stop_requested(); i++) code = reproduce_file(args, files[i].path);
+    if (code == CLI_OK && (cli_flag(args, "report") || cli_flag(args, "check"))) code = verdicts(args, files, count);
     cot_recipes_destroy(files, count);
     return code;
 }

@@ -139,6 +139,16 @@ COT_API cot_status cot_claim_run(cot_claim *claim, cot_claim_job job, cot_prepar
 /** The path of the results file. */
 COT_API const char *cot_claim_results(const cot_claim *claim);
 
+/** Does its file ask for a picture, and is there a run to draw? */
+COT_API bool cot_claim_has_picture(const cot_claim *claim);
+
+/**
+ * Draws it with gnuplot to a file of kind SVG, which appears whole or not at all.
+ *
+ * Errors   COT_INVALID without a picture; COT_NOT_FOUND when PATH has no gnuplot; COT_IO with gnuplot's own words.
+ */
+COT_API cot_status cot_claim_draw(const cot_claim *claim, const char *path);
+
 /** The page of a claim in Markdown: claim, figures, rules, verdict, runs, machine. The caller frees it with free(). */
 COT_API cot_status cot_claim_report(cot_claim *claim, char **out);
 

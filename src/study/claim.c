@@ -16,7 +16,6 @@
 #include "base/options.h"
 #include "data/hash.h"
 #include "formats/file.h"
-#include "study/statistics.h"
 
 static const cot_option claim_options[] = {
     COT_OPTION_STRING(cot_claim, title, "", "of its page"),
@@ -26,8 +25,9 @@ static const cot_option claim_options[] = {
     COT_OPTION_STRING(cot_claim, differs, "", "how what is run here differs"),
     COT_OPTION_NODE(cot_claim, recipe, "the recipe that is varied: a name, or a whole one"),
     COT_OPTION_NODE(cot_claim, set, "changes for all arms: {train.tokens: 1e6}"),
-    COT_OPTION_INT(cot_claim, seeds, 3, 1, 1000, "seeds of each arm"),
+    COT_OPTION_INT(cot_claim, seeds, 3, 1, COT_CLAIM_MOST_SEEDS, "seeds of each arm"),
     {.name = "measures", .kind = COT_OPTION_KIND_NODE, .offset = offsetof(cot_claim, measures_node), .help = "names of what the page shows"},
+    {.name = "picture", .kind = COT_OPTION_KIND_NODE, .offset = offsetof(cot_claim, picture_node), .help = "names of what its picture shows"},
     {.name = "arms", .kind = COT_OPTION_KIND_NODE, .offset = offsetof(cot_claim, arms_node), .help = "{NAME: {set: {KEY: VALUE}, paper: {MEASURE: FIGURE}, note: TEXT}}"},
     {.name = "rules", .kind = COT_OPTION_KIND_NODE, .offset = offsetof(cot_claim, rules_node), .help = "[{says: TEXT, that: RULE}]"},
     {.name = "short", .kind = COT_OPTION_KIND_NODE, .offset = offsetof(cot_claim, short_node), .help = "{set: ..., seeds: N, arms: [NAMES], rules: N}"},
@@ -55,7 +55,7 @@ typedef struct {
 static const cot_option short_options[] = {
     COT_OPTION_NODE(short_form, set, "more changes for all arms"),
     COT_OPTION_NODE(short_form, arms, "those that take part; absent: all"),
-    COT_OPTION_INT(short_form, seeds, 2, 1, 1000, "seeds of each arm"),
+    COT_OPTION_INT(short_form, seeds, 2, 1, COT_CLAIM_MOST_SEEDS, "seeds of each arm"),
     COT_OPTION_INT(short_form, rules, 1000, 0, 1000, "how many rules count, from the first on"),
     COT_OPTION_END,
 };
@@ -154,15 +154,15 @@ static cot_status read_arms(cot_claim *c)
     return COT_OK;
 }
 
-static cot_status read_measures(cot_claim *c)
+static cot_status read_measures(const cot_claim *c, const cot_config *list, const char *name, cot_measure **out, size_t *count)
 {
-    COT_TRY(expect_kind(c->file, c->measures_node, "measures", COT_CONFIG_LIST, "a list of names, [loss, max_vio]"));
-    c->measures = cot_config_size(c->measures_node);
-    c->measure = cot_calloc(c->measures * sizeof *c->measure);
-    if (!c->measure) return cot_fail(COT_OUT_OF_MEMORY, "no memory for %zu measures", c->measures);
-    for (size_t i = 0; i < c->measures; i++) {
-        const cot_config *node = cot_config_at(c->measures_node, i);
-        COT_TRY(find_measure(node, cot_config_text(node), &c->measure[i]));
+    COT_TRY(expect_kind(c->file, list, name, COT_CONFIG_LIST, "a list of names, [loss, max_vio]"));
+    *count = cot_config_size(list);
+    *out = cot_calloc(*count * sizeof **out);
+    if (!*out) return cot_fail(COT_OUT_OF_MEMORY, "no memory for %zu measures", *count);
+    for (size_t i = 0; i < *count; i++) {
+        const cot_config *node = cot_config_at(list, i);
+        COT_TRY(find_measure(node, cot_config_text(node), &(*out)[i]));
     }
     return COT_OK;
 }
@@ -332,7 +332,8 @@ static cot_status open_claim(cot_claim *c, const char *path, const cot_claim_opt
     if (cot_config_get_kind(c->file) != COT_CONFIG_MAP) return cot_fail(COT_INVALID, "%s: no claim: expected a map", path);
     COT_TRY(cot_options_apply(claim_options, c, c->file));
     COT_TRY(read_arms(c));
-    COT_TRY(read_measures(c));
+    COT_TRY(read_measures(c, c->measures_node, "measures", &c->measure, &c->measures));
+    if (c->picture_node) COT_TRY(read_measures(c, c->picture_node, "picture", &c->panel, &c->panels));
     COT_TRY(read_rules(c));
     COT_TRY(read_base(c));
     c->short_form = options->short_form;
@@ -345,7 +346,8 @@ static cot_status open_claim(cot_claim *c, const char *path, const cot_claim_opt
 cot_status cot_claim_open(const char *path, const cot_claim_options *options, cot_claim **out)
 {
     *out = NULL;
-    if (options->seeds < 0 || options->seeds > 1000) return cot_fail(COT_INVALID, "seeds is %" PRId64 ", expected 0 to 1000", options->seeds);
+    if (options->seeds < 0 || options->seeds > COT_CLAIM_MOST_SEEDS)
+        return cot_fail(COT_INVALID, "seeds is %" PRId64 ", expected 0 to %d", options->seeds, COT_CLAIM_MOST_SEEDS);
     cot_claim *c = cot_calloc(sizeof *c);
     if (!c) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a claim");
     const cot_status status = open_claim(c, path, options);
@@ -364,6 +366,7 @@ void cot_claim_destroy(cot_claim *c)
     cot_config_destroy(c->file);
     cot_free(c->arm);
     cot_free(c->measure);
+    cot_free(c->panel);
     cot_free(c->rule);
     cot_free(c->result);
     cot_free(c->name);
@@ -399,7 +402,7 @@ bool cot_claim_arm_at(const cot_claim *c, size_t index, cot_claim_arm *out)
 
 cot_claim_value cot_claim_value_at(const cot_claim *c, size_t arm, size_t measure)
 {
-    double values[1000];
+    double values[COT_CLAIM_MOST_SEEDS];
     const cot_measure what = c->measure[measure];
     const size_t count = cot_claim_values(c, arm, what, values, NULL);
     const cot_sample s = cot_sample_of(values, count);

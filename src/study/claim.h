@@ -7,8 +7,12 @@
 
 #include "study/claim_measures.h"
 #include "study/claim_rule.h"
+#include "study/statistics.h"
 
-enum { COT_CLAIM_CURVE = 20 /* points of a run's curve of training loss */ };
+enum {
+    COT_CLAIM_CURVE = 20,  /* points of a run's curve of training loss */
+    COT_CLAIM_MOST_SEEDS = 1000
+};
 
 /* One line of the results. */
 typedef struct {
@@ -39,13 +43,13 @@ struct cot_claim {
     bool        short_form;
     /* read by the option table */
     char       *title, *source, *where, *says, *differs;
-    const cot_config *recipe, *set, *arms_node, *measures_node, *rules_node, *short_node;
+    const cot_config *recipe, *set, *arms_node, *measures_node, *picture_node, *rules_node, *short_node;
     int64_t     seeds;
     /* from these */
     cot_config          *base;  /* the recipe with the claim's changes */
-    size_t               arms, measures, rules, results_count;
+    size_t               arms, measures, panels, rules, results_count;
     cot_claim_arm_state *arm;
-    cot_measure         *measure;
+    cot_measure         *measure, *panel;  /* shown in the table, in the picture */
     cot_rule            *rule;
     cot_claim_result    *result;
     char                 why[512];  /* of the rule asked for last */

@@ -14,12 +14,12 @@
 static void put_heading(FILE *out, const cot_claim *c, const cot_claim_info *info)
 {
     fprintf(out, "# %s\n\n<!-- Made by `coterie reproduce %s --report` from claims/%s.yaml and %s.jsonl: change those. -->\n\n", c->title, c->name, c->name, c->name);
-    if (info->verdict == COT_VERDICT_NONE) fprintf(out, "A study: nothing is claimed. ");
-    else fprintf(out, "**%c%s.** ", cot_verdict_text(info->verdict)[0] - 'a' + 'A', cot_verdict_text(info->verdict) + 1);
-    if (info->done < info->runs) fprintf(out, "%" PRId64 " of %" PRId64 " runs are made; the verdict waits for the rest. ", info->done, info->runs);
+    if (info->verdict != COT_VERDICT_NONE) fprintf(out, "**%c%s.** ", cot_verdict_text(info->verdict)[0] - 'a' + 'A', cot_verdict_text(info->verdict) + 1);
+    if (info->done < info->runs) fprintf(out, "%" PRId64 " of %" PRId64 " runs are made; %s. ", info->done, info->runs,
+                info->verdict == COT_VERDICT_NONE ? "the rest is to come" : "the verdict waits for the rest");
     if (*c->source) fprintf(out, "Source: [%s](../references.bib)%s%s.", c->source, *c->where ? ", " : "", c->where);
     fputs("\n\n", out);
-    if (*c->says) fprintf(out, "**Claim.** %s\n\n", c->says);
+    if (*c->says) fprintf(out, "**%s.** %s\n\n", info->verdict == COT_VERDICT_NONE ? "Study" : "Claim", c->says);
     if (*c->differs) fprintf(out, "**Here.** %s\n\n", c->differs);
 }
 
@@ -152,6 +152,7 @@ cot_status cot_claim_report(cot_claim *claim, char **text)
     FILE *out = open_memstream(text, &bytes);
     if (!out) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a report");
     put_heading(out, claim, &info);
+    if (cot_claim_has_picture(claim)) fprintf(out, "![figures](%s.svg)\n\n", claim->name);
     put_figures(out, claim);
     put_rules(out, claim);
     cot_status status = put_arms(out, claim);

@@ -10,7 +10,6 @@
 #include "base/fail.h"
 #include "base/options.h"
 #include "study/claim.h"
-#include "study/statistics.h"
 
 static const double LEVEL = 0.05;
 
@@ -134,13 +133,11 @@ cot_status cot_rule_parse(cot_rule *rule, const cot_config *at, size_t arms, con
 
 /* ---- judging ---- */
 
-enum { MOST_SEEDS = 1000 };
-
 /* The term over the seeds; count 0 marks a plain number. False when fewer than two seeds have it. */
 static bool sample_of(const cot_claim *claim, const cot_rule *rule, const cot_rule_term *term, cot_sample *out)
 {
-    double values[MOST_SEEDS], others[MOST_SEEDS];
-    int64_t seeds[MOST_SEEDS], other_seeds[MOST_SEEDS];
+    double values[COT_CLAIM_MOST_SEEDS], others[COT_CLAIM_MOST_SEEDS];
+    int64_t seeds[COT_CLAIM_MOST_SEEDS], other_seeds[COT_CLAIM_MOST_SEEDS];
     *out = (cot_sample){.mean = term->factor};
     if (term->arm < 0) return true;
     size_t count = cot_claim_values(claim, (size_t)term->arm, rule->measure, values, seeds), kept = 0;

@@ -36,6 +36,18 @@ expect 0 reproduce shazeer-table-6 --short --seeds 2 --results kept --check
 echo more >>kept/shazeer-table-6.md
 refuses "is not what its claim and results give" reproduce shazeer-table-6 --short --seeds 2 --results kept --check
 
+if command -v gnuplot >/dev/null; then
+    sed 's/^measures:/picture: [perplexity, max_over_mean]\nmeasures:/' "$source_dir/claims/shazeer-table-6.yaml" >shazeer-table-6.yaml
+    expect 0 reproduce shazeer-table-6.yaml --short --seeds 2 --results kept --report
+    out_has kept/shazeer-table-6.svg
+    grep -q 'figures](shazeer-table-6.svg)' kept/shazeer-table-6.md || fail "the page does not show its picture"
+    grep -q both_0.1 kept/shazeer-table-6.svg || fail "the picture lacks an arm"
+fi
+
+expect 0 reproduce peer-equal-flops --dry-run --results kept
+awk '$1 == "dense" { dense = $3 } $1 == "peer" || $1 == "pkm" || $1 ~ /^moe/ { n++; if ($3 > 1.01 * dense || $3 < 0.99 * dense) exit 1 }
+    END { exit n != 4 }' out || fail "arms of peer-equal-flops do not cost the same"
+
 refuses "'shazer-table-6' is neither a file nor a claim; did you mean 'shazeer-table-6'?" reproduce shazer-table-6
 expect 2 reproduce shazeer-table-6 --arm nothing --results kept
 sed 's/none >/nobody >/' "$source_dir/claims/shazeer-table-6.yaml" >broken.yaml

@@ -2,14 +2,16 @@
 
     check_tasks.py COTERIE [--shared FOLDER]
 
-A dense and a sparse model are trained for some seconds on the texts of data/demo; transformers loads their folders, and lm-eval asks it the
+A dense (Llama) and a sparse model (Mixtral) are trained for some seconds on the texts of data/demo; transformers loads their folders, and lm-eval asks it the
 questions of local task files: multiple choice, context choice, minimal pairs, completions; with examples, with contexts longer than the window,
-with white space at the end of contexts. With --shared FOLDER (or COTERIE_SHARED) the first questions of real task files under FOLDER/data/eval too.
+with white space at the end of contexts. With --shared FOLDER (or COTERIE_SHARED) the first questions of real task files under FOLDER/data/eval too;
+of BLiMP, MMLU and BIG-Bench Hard we read the published files, and lm-eval rows made from them here, in the words of its own tasks.
 
 Tolerances. Both compute in f32; a log probability is a sum over tokens, and each differs by some 1e-5 nats at most: 2e-4 for all of a
 continuation. An accuracy may differ by a question for every question whose best alternatives lie within twice that; no others.
 """
-import argparse, contextlib, gzip, importlib.metadata, io, itertools, json, logging, os, pathlib, random, subprocess, sys, tempfile, warnings
+import argparse, contextlib, csv, gzip, importlib.metadata, io, itertools, json, logging, os, pathlib, random, subprocess, sys, tarfile, tempfile
+import warnings
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TQDM_DISABLE="1", LOGLEVEL="ERROR",
                   HF_DATASETS_DISABLE_PROGRESS_BARS="1")
@@ -88,6 +90,29 @@ def short_rows(path, folder):
     return write_rows(folder / f"{path.name.split('.')[0]}.jsonl", itertools.islice(rows, 100))
 
 
+def member(archive, name):
+    with tarfile.open(archive) as files:
+        return files.extractfile(name).read().decode()
+
+
+def blimp_rows(archive, name):
+    return list(map(json.loads, member(archive, name).splitlines()))
+
+
+def mmlu_rows(archive, name):
+    """In the words of lm-eval's mmlu: {{question.strip()}}\\nA. {{choices[0]}} ... \\nAnswer:"""
+    for question, a, b, c, d, answer in csv.reader(io.StringIO(member(archive, name), newline="")):
+        yield {"query": f"{question.strip()}\nA. {a}\nB. {b}\nC. {c}\nD. {d}\nAnswer:", "choices": list("ABCD"), "gold": "ABCD".index(answer)}
+
+
+def bbh_rows(path):
+    """In the words of lm-eval's bbh: Q: {{input}}\\nA:, choices as its leaderboard_bbh has them for this task."""
+    examples = json.loads(path.read_text(encoding="utf-8"))["examples"]
+    choices = sorted({e["target"] for e in examples})
+    for e in examples:
+        yield {"query": f"Q: {e['input']}\nA:", "choices": choices, "gold": choices.index(e["target"])}
+
+
 # ---- lm-eval ----
 
 
@@ -145,12 +170,12 @@ def near_ties(score, rows):
     return count
 
 
-def compare(what, coterie, folder, model_path, model, path, kind, *, shots=0, shots_from=None, limit=None, query_end="", delimiter=" ", description=""):
+def compare(what, coterie, folder, model_path, model, path, kind, *, ours_from=None, shots=0, shots_from=None, limit=None, query_end="", delimiter=" ", description=""):
     config, metrics = lm_eval_task(path.name.split(".")[0], path, kind, shots_from=shots_from, query_end=query_end, delimiter=delimiter, description=description)
     theirs, samples = ask_lm_eval(model, config, shots, limit)
     extra = ["--target-delimiter", delimiter, "--query-end", query_end, "--description", description, "--shots", shots]
     extra += ["--shots-from", shots_from] * (shots_from is not None) + ["--limit", limit] * (limit is not None)
-    ours, answers = ask_coterie(coterie, model_path, path, folder, [e for e in extra])
+    ours, answers = ask_coterie(coterie, model_path, ours_from or path, folder, [e for e in extra])
     print(f"{what}: {ours['questions']} questions, {ours['cut']} longer than the window")
     samples.sort(key=lambda s: s["doc_id"])
     worst, greedy = 0.0, 0
@@ -208,6 +233,11 @@ def compare_model(name, coterie, folder, shared):
     for file, kind in (("multiple_choice/arc_easy.jsonl", "choices"), ("multiple_choice/piqa.jsonl", "choices"), ("multiple_choice/winogrande.jsonl", "contexts"),
                        ("multiple_choice/boolq.jsonl.gz", "choices"), ("completion/lambada_openai.jsonl.gz", "completion")):
         ask(file, short_rows(shared / "data/eval" / file, folder), kind)
+    evals = shared / "data/eval"
+    blimp, mmlu, bbh = evals / "blimp/blimp.tar.gz", evals / "mmlu/mmlu.tar.gz", evals / "bbh/navigate.json"
+    for file, kind, name, rows in ((blimp, "pairs", "blimp/wh_island.jsonl", blimp_rows), (mmlu, "choices", "mmlu/test/anatomy_test.csv", mmlu_rows)):
+        ask(name, write_rows(folder / f"{pathlib.Path(name).stem}.jsonl", rows(file, name)), kind, ours_from=file / name, limit=100)
+    ask("bbh/navigate.json", write_rows(folder / "navigate.jsonl", bbh_rows(bbh)), "choices", ours_from=bbh, limit=100)
 
 
 def main():

@@ -159,10 +159,10 @@ def llama_from_sentencepiece(path):
 
 
 def published_tokenizers(shared):
-    """By name, of the folder SHARED/tokenizers; none without it."""
+    """By name, of the folder SHARED/data/tokenizers; none without it."""
     if not shared:
         return {}
-    folder = pathlib.Path(shared) / "tokenizers"
+    folder = pathlib.Path(shared) / "data/tokenizers"
     return {"GPT-2": gpt2_from_ranks(folder / "gpt2.tiktoken"),
             "OLMoE": Tokenizer.from_file(str(folder / "olmoe.gpt-neox.tokenizer.json")),
             "Mixtral": llama_from_sentencepiece(folder / MIXTRAL)}

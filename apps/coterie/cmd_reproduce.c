@@ -115,9 +115,9 @@ static json_t *arm_json(const cot_claim *claim, size_t index, const cot_claim_ar
         json_object_set_new(values, m.name, json_pack("{s:o, s:o, s:o, s:I}", "paper", number(v.paper), "mean", number(v.mean), "sd", number(v.sd), "count",
                                                       (json_int_t)v.count));
     }
-    return json_pack("{s:s, s:I, s:I, s:f, s:f, s:I, s:I, s:o, s:o}", "name", arm->name, "done", (json_int_t)arm->done, "failed", (json_int_t)arm->failed,
+    return json_pack("{s:s, s:I, s:I, s:f, s:f, s:I, s:I, s:o, s:o, s:o}", "name", arm->name, "done", (json_int_t)arm->done, "failed", (json_int_t)arm->failed,
                      "flops_per_token", arm->flops_per_token, "flops_forward", arm->flops_forward, "parameters", (json_int_t)arm->parameters, "parameters_active",
-                     (json_int_t)arm->parameters_active, "seconds", number(arm->seconds), "measures", values);
+                     (json_int_t)arm->parameters_active, "seconds", number(arm->seconds), "cpu_seconds", number(arm->cpu_seconds), "measures", values);
 }
 
 static int print_claim_json(cot_claim *claim)
@@ -136,6 +136,12 @@ static int print_claim_json(cot_claim *claim)
 
 /* ---- list ---- */
 
+static const char *state_text(const cot_claim_info *info)
+{
+    if (info->done == 0) return "not run yet";
+    return info->verdict == COT_VERDICT_OPEN && info->done < info->runs ? "not all runs made" : cot_verdict_text(info->verdict);
+}
+
 static int list_one(const cli_args *args, const cot_recipe *file, table *t, json_t *all)
 {
     cot_claim *claim;
@@ -145,7 +151,7 @@ static int list_one(const cli_args *args, const cot_recipe *file, table *t, json
     format_duration(info.seconds_left, time, sizeof time);
     if (all) json_array_append_new(all, info_json(&info));
     table_cell(t, "%s", info.name);
-    table_cell(t, "%s", cot_verdict_text(info.verdict));
+    table_cell(t, "%s", state_text(&info));
     table_cell(t, "%lld of %lld", (long long)info.done, (long long)info.runs);
     table_cell(t, "%s", info.done < info.runs ? time : "-");
     table_cell(t, "%s", file->summary);
@@ -221,7 +227,7 @@ static int run_all(cot_claim *claim, const char *const *arms, size_t count)
         r.done += job.flops;
         cot_claim_arm_at(claim, job.arm, &arm);
         if (!cli_quiet())
-            fprintf(stderr, "%s: done in %.0f s on average, %.3f MFLOPs a token forward, %.3f in training\n", r.name, arm.seconds, arm.flops_forward / 1e6,
+            fprintf(stderr, "%s: done; runs take %.0f s of the processor, %.3f MFLOPs a token forward, %.3f in training\n", r.name, arm.cpu_seconds, arm.flops_forward / 1e6,
                     arm.flops_per_token / 1e6);
     }
     return CLI_OK;
@@ -322,7 +328,7 @@ static int put_verdicts(const cli_args *args, const cot_recipe *files, size_t co
         CLI_TRY(open_claim(args, files[i].path, &claim));
         const cot_claim_info info = cot_claim_describe(claim);
         fprintf(out, info.done ? "| [%s](%s.md) | " : "| %s | ", info.title, info.name);
-        fprintf(out, "%s%s%s | %s | %lld of %lld |\n", info.source, *info.where ? ", " : "", info.where, cot_verdict_text(info.verdict), (long long)info.done,
+        fprintf(out, "%s%s%s | %s | %lld of %lld |\n", info.source, *info.where ? ", " : "", info.where, state_text(&info), (long long)info.done,
                 (long long)info.runs);
         cot_claim_destroy(claim);
     }

@@ -73,7 +73,7 @@ typedef struct {
     int64_t     parameters, parameters_active;
     int64_t     done;             /**< seeds with a result */
     int64_t     failed;           /**< of them: runs that ended in values that are not finite */
-    double      seconds;          /**< mean of a run, NaN without one */
+    double      seconds, cpu_seconds;  /**< means of a run, NaN without one */
 } cot_claim_arm;
 
 COT_API bool cot_claim_arm_at(const cot_claim *claim, size_t index, cot_claim_arm *out);  /**< False past the end. */

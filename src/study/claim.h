@@ -70,6 +70,8 @@ const cot_claim_result *cot_claim_result_of(const cot_claim *claim, size_t arm, 
 /* Values of a measure over the seeds that have one, in their order; returns how many. values, seeds: [claim->seeds], seeds may be NULL. */
 size_t cot_claim_values(const cot_claim *claim, size_t arm, cot_measure measure, double *values, int64_t *seeds);
 
+double cot_claim_mean(const cot_claim *claim, size_t arm, cot_measure measure);  /* NaN without a value */
+
 bool cot_measure_find(const char *name, size_t length, cot_measure *out);
 const char *cot_measure_name(size_t index);  /* NULL past the end */
 

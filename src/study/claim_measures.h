@@ -24,7 +24,8 @@
     X(router_entropy, 3, "of a token's probabilities, mean, nats")                                                          \
     X(leak, 4, "nats per token that a prediction loses when the tokens after the predicted place are exchanged; 0 in a causal model") \
     X(seconds, 1, "of training and evaluation")                                                                             \
-    X(tokens_per_s, 0, "in training")
+    X(cpu_seconds, 1, "processor time of training and evaluation, all threads together")                                    \
+    X(tokens_per_cpu_s, 0, "trained on in a second of processor time")
 
 typedef enum {
 #define X(name, decimals, help) COT_MEASURE_##name,

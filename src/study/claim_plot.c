@@ -24,19 +24,12 @@ static int by_key(const void *a, const void *b)
     return x->key != y->key ? (x->key > y->key) - (x->key < y->key) : (x->arm > y->arm) - (x->arm < y->arm);
 }
 
-static double mean_of(const cot_claim *claim, size_t arm, cot_measure measure)
-{
-    double values[COT_CLAIM_MOST_SEEDS];
-    const size_t count = cot_claim_values(claim, arm, measure, values, NULL);
-    return count ? cot_sample_of(values, count).mean : NAN;
-}
-
 /* Arms with a value of the first measure, best first. */
 static size_t order_arms(const cot_claim *claim, place *order)
 {
     size_t count = 0;
     for (size_t i = 0; i < claim->arms; i++) {
-        const double key = mean_of(claim, i, claim->panel[0]);
+        const double key = cot_claim_mean(claim, i, claim->panel[0]);
         if (isfinite(key)) order[count++] = (place){i, key};
     }
     qsort(order, count, sizeof *order, by_key);
@@ -79,6 +72,7 @@ static void put_range(FILE *out, const cot_claim *claim, cot_measure measure)
         lo = fmin(lo, s.mean - s.sd);
         hi = fmax(hi, s.mean + s.sd);
     }
+    if (!(hi >= lo)) lo = 0, hi = 1;  /* nobody has it */
     if (!(hi - lo > 1e-9 * fabs(hi))) lo -= 0.5 * fabs(lo) + 1e-3, hi += 0.5 * fabs(hi) + 1e-3;
     const double rough = (hi - lo) / 3, power = pow(10, floor(log10(rough))), part = rough / power;
     fprintf(out, "set xrange [%.6g:%.6g]\nset xtics %.6g nomirror " COT_PLOT_TICS " format '%%g'\n", lo - 0.06 * (hi - lo), hi + 0.06 * (hi - lo),
@@ -114,7 +108,7 @@ static void put_script(FILE *out, const cot_claim *claim, const char *path, cons
 bool cot_claim_has_picture(const cot_claim *claim)
 {
     for (size_t i = 0; claim->panels && i < claim->arms; i++)
-        if (isfinite(mean_of(claim, i, claim->panel[0]))) return true;
+        if (isfinite(cot_claim_mean(claim, i, claim->panel[0]))) return true;
     return false;
 }
 

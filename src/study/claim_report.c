@@ -100,12 +100,12 @@ static cot_status put_changes(FILE *out, const cot_config *set)
 static cot_status put_arms(FILE *out, const cot_claim *c)
 {
     cot_claim_arm arm;
-    fputs("## Runs\n\n| arm | changes to the recipe | parameters | of them active | MFLOPs a token forward, training | s a run |\n|---|---|---|---|---|---|\n", out);
+    fputs("## Runs\n\n| arm | changes to the recipe | parameters | of them active | MFLOPs a token forward, training | processor s a run |\n|---|---|---|---|---|---|\n", out);
     for (size_t i = 0; cot_claim_arm_at(c, i, &arm); i++) {
         fprintf(out, "| `%s` |", arm.name);
         COT_TRY(put_changes(out, c->arm[i].set));
         fprintf(out, " %" PRId64 " | %" PRId64 " | %.3f, %.3f |", arm.parameters, arm.parameters_active, arm.flops_forward / 1e6, arm.flops_per_token / 1e6);
-        put_number(out, arm.seconds, 0);
+        put_number(out, arm.cpu_seconds, 0);
         fputs("|\n", out);
     }
     return COT_OK;
@@ -140,8 +140,8 @@ static void put_machine(FILE *out, const cot_claim *c)
     put_distinct(out, c, offsetof(cot_claim_result, kernels));
     fputs("), ", out);
     put_distinct(out, c, offsetof(cot_claim_result, date));
-    fputs(". Losses and loads do not depend on the number of threads; times were taken on a machine that did other work too, and tell no more than the "
-          "order of size. FLOPs by the accounting of `coterie info`.\n", out);
+    fputs(". Losses and loads do not depend on the number of threads. Times are of the processor, all threads together, on a machine that did other work too: "
+          "they tell the order of size. FLOPs by the accounting of `coterie info`.\n", out);
 }
 
 cot_status cot_claim_report(cot_claim *claim, char **text)

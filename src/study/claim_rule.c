@@ -156,7 +156,7 @@ static cot_verdict verdict_of(double chance, double chance_of_opposite)
     return chance < LEVEL ? COT_VERDICT_REPRODUCED : chance_of_opposite < LEVEL ? COT_VERDICT_NOT_REPRODUCED : COT_VERDICT_OPEN;
 }
 
-/* Is a below b? With few words about how sure that is. */
+/* Is a below b? */
 static cot_verdict judge_below(cot_sample a, cot_sample b, bool spread, double *chance)
 {
     if (!spread) {

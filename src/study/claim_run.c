@@ -34,7 +34,6 @@ static double mean_of(mean m) { return m.count ? m.sum / (double)m.count : NAN; 
 typedef struct {
     mean   early_loss, late_loss, early_max_vio, late_max_vio, early_drops, late_drops;
     mean   curve[COT_CLAIM_CURVE];
-    double seconds;
 } course;
 
 static void follow(course *c, const cot_step_report *r)
@@ -43,7 +42,6 @@ static void follow(course *c, const cot_step_report *r)
     const bool first = past <= 0.1, early = past > 0.1 && past <= 0.2, late = past > 0.9;
     const int64_t point = (r->step - 1) * COT_CLAIM_CURVE / r->steps;
     mean_add(&c->curve[point], r->loss);
-    c->seconds += r->seconds;
     if (early) mean_add(&c->early_loss, r->loss);
     if (late) mean_add(&c->late_loss, r->loss);
     for (int64_t i = 0; i < r->layer_count; i++) {
@@ -155,9 +153,11 @@ typedef struct {
     void                *context;
 } telling;
 
+static double processor_seconds(void) { return (double)clock() / CLOCKS_PER_SEC; }
+
 static cot_status train(cot_trainer *trainer, const telling *tell, cot_claim_result *out)
 {
-    const double start = cot_now();
+    const double start = cot_now(), worked = processor_seconds();
     const cot_plan *plan = cot_trainer_plan(trainer);
     course c = {0};
     cot_step_report report = {0};
@@ -168,9 +168,10 @@ static cot_status train(cot_trainer *trainer, const telling *tell, cot_claim_res
             return cot_fail(COT_STOPPED, "stopped");
     }
     take_course(&c, out);
+    out->value[COT_MEASURE_tokens_per_cpu_s] = (double)report.tokens / (processor_seconds() - worked);
     if (report.valid) take_evaluation(report.valid, out);
     out->value[COT_MEASURE_seconds] = cot_now() - start;
-    out->value[COT_MEASURE_tokens_per_s] = (double)report.tokens / c.seconds;
+    out->value[COT_MEASURE_cpu_seconds] = processor_seconds() - worked;
     return measure_leak(cot_trainer_model(trainer), cot_plan_corpus(plan), cot_plan_describe(plan).context, &out->value[COT_MEASURE_leak]);
 }
 

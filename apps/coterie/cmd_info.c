@@ -75,6 +75,8 @@ static int print_as_json(const cli_args *args, const cot_model *model, const cot
                              (json_int_t)i->parameters_total, "active", (json_int_t)i->parameters_active, "flops_per_token", "forward", i->flops_forward,
                              "training", i->flops_training, "bytes", "training", (json_int_t)i->bytes_training, "serving", (json_int_t)i->bytes_serving,
                              "layers", layers_json(model, i->num_layers), "formats", formats_json(model));
+    json_object_set_new(root, "experts", json_pack("{s:I, s:I, s:I}", "parameters", (json_int_t)i->parameters_experts, "bytes_serving",
+                                                   (json_int_t)i->bytes_experts, "bytes_training", (json_int_t)i->bytes_experts_training));
     if (root && cli_flag(args, "parameters")) json_object_set_new(root, "parameter_list", parameters_json(model));
     return print_json(root);
 }
@@ -109,6 +111,11 @@ static int print_as_text(const cli_args *args, const cot_model *model, const cot
     format_count((double)i->bytes_serving, forward, sizeof forward);
     format_count((double)i->bytes_training, training, sizeof training);
     printf("memory        %sB serving (f32 and one context), %sB training (without activations)\n", forward, training);
+    if (i->parameters_experts) {
+        format_count((double)i->parameters_experts, total, sizeof total);
+        printf("experts       %s parameters; %.3g bytes each serving, %.3g training with two moments\n", total,
+               (double)i->bytes_experts / (double)i->parameters_experts, (double)i->bytes_experts_training / (double)i->parameters_experts);
+    }
     print_formats(model, i);
     if (!cli_flag(args, "parameters")) return CLI_OK;
     const char *name;

@@ -66,7 +66,10 @@ typedef struct {
     double      flops_forward;            /**< per token, mean over the positions of `context` */
     double      flops_training;           /**< 3 times forward */
     double      flops_recompute;          /**< more per token when activations are recomputed: one forward of the layers */
-    int64_t     bytes_serving;            /**< parameters as kept for inference in f32, and the keys and values of one context */
+    int64_t     parameters_experts;       /**< in pools of experts, */
+    int64_t     bytes_experts;            /**< ... their bytes as kept for inference, */
+    int64_t     bytes_experts_training;   /**< ... and with gradients (tables by touched row have none) and two moments */
+    int64_t     bytes_serving;            /**< parameters as kept for inference (f32; rows in bf16 where so asked), and the keys and values of one context */
     int64_t     bytes_training;           /**< parameters, gradients, two moments; without activations */
 } cot_model_info;
 

@@ -25,6 +25,7 @@ enum {
     COT_RNG_SAMPLE = 8u << 24,
     COT_RNG_SHOTS = 9u << 24,
     COT_RNG_UNDROPPED = 10u << 24,      /* of sequences, the same in all layers */
+    COT_RNG_ROUND = 11u << 24,
     COT_RNG_HASH = 14u << 24,
     COT_RNG_TEST = 15u << 24,
 };

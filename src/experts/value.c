@@ -11,12 +11,12 @@ static const cot_option options[] = {
 
 static cot_status setup(cot_experts *experts, const cot_build *build)
 {
-    return cot_row_pool_setup(experts->state, build, false);
+    return cot_row_pool_setup(experts->state, build, COT_ROWS_VALUES);
 }
 
 static cot_tensor *forward(cot_experts *experts, cot_tape *tape, cot_tensor *x, cot_routing *routing, cot_tensor *residual)
 {
-    return cot_row_pool_forward(experts->state, tape, x, routing, COT_NEURON_GELU, residual);
+    return cot_row_pool_forward(experts->state, tape, x, routing, residual);
 }
 
 static cot_cost cost(const cot_experts *experts, double top_k)
@@ -33,7 +33,8 @@ static void describe(const cot_experts *experts, cot_model_card *card)
 
 static void text(const cot_experts *experts, char *out, size_t size)
 {
-    snprintf(out, size, "%lld values", (long long)cot_row_pool_count(experts));
+    const cot_row_pool *pool = experts->state;
+    snprintf(out, size, "%lld values%s", (long long)pool->num_experts, pool->storage ? " in bf16" : "");
 }
 
 const cot_experts_ops cot_experts_value = {

@@ -42,7 +42,7 @@ static cot_status collect(void *context, const cot_piece *piece)
     memcpy(name, piece->name, bytes);
     const cot_tensor *value = &c->param->value;
     cot_tensor_entry *entry = &c->entries[c->count++];
-    *entry = (cot_tensor_entry){.name = name, .dtype = c->dtype, .rank = piece->rank, .data_dtype = value->dtype};
+    *entry = (cot_tensor_entry){.name = name, .dtype = value->dtype == COT_BF16 ? COT_BF16 : c->dtype, .rank = piece->rank, .data_dtype = value->dtype};
     entry->data = (const unsigned char *)value->data + (size_t)piece->first * cot_dtype_size(value->dtype);
     for (int d = 0; d < piece->rank; d++) entry->shape[d] = piece->shape[d];
     return COT_OK;

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/config_tree.h"
 #include "base/fail.h"
 #include "base/memory.h"
 #include "layers/feed_forward.h"
@@ -34,6 +35,9 @@ static cot_status setup(cot_sparse_layer *layer, const cot_config *spec)
     const cot_build build = {.params = layer->params, .prefix = "layer", .num_layers = 1,
                              .hidden_size = layer->hidden_size, .init = COT_INIT_TRUNCATED_NORMAL, .init_value = 1};
     COT_TRY(cot_feed_forward_create(layer->spec, &build, &layer->ffn));
+    for (size_t i = 0; i < cot_params_count(layer->params); i++)  /* callers see values as floats */
+        if (cot_params_at(layer->params, i)->spec.bf16)
+            return cot_config_fail(cot_config_get(layer->spec, "experts"), "stores rows in bf16, expected f32 in a sparse layer by itself");
     return cot_params_allocate(layer->params, layer->seed);
 }
 

@@ -193,10 +193,14 @@ cot_model_info cot_model_describe(const cot_model *model, int64_t context)
     info.flops_forward = layers + 2.0 * (double)model->hidden_size * (double)model->vocab_size;
     info.flops_training = 3 * info.flops_forward;
     info.flops_recompute = layers;
-    info.bytes_training = 4 * info.parameters_total + 12 * cot_params_elements(model->params, true) - 4 * cot_params_elements_by_row(model->params);
+    const cot_params_size all = cot_params_measure(model->params, false), experts = cot_params_measure(model->params, true);
+    info.bytes_training = all.training;
+    info.parameters_experts = experts.elements;
+    info.bytes_experts = experts.bytes;
+    info.bytes_experts_training = experts.training;
     info.published_as = cot_model_published_as(model);
     info.stored_as = model->stored_as;
-    info.bytes_serving = 4 * info.parameters_total + sequences;
+    info.bytes_serving = all.bytes + sequences;
     return info;
 }
 

@@ -1,9 +1,9 @@
 /* Pools of experts of one row each: PEER's single neurons [he2024mixture] and the values of a product-key memory
  * [lample2019large]. No [T, choices, D] tensor is ever made, forward or backward.
  *
- * y [T, D] real = residual + sum over a token's assignments of gate * act(<u_e, x>) v_e, or gate * v_e without `down`.
- * x [T, D] act; gate real, one number for each assignment; down, up [N, D] tables that are updated by touched row: what
- * flows into them goes to their param->rows. Assignments in token order, all of them used. `residual` [T, D] real. */
+ * y [T, D] real = residual + sum over a token's assignments of gate * act(<u_e, x>) v_e, times <w_e, x> where there is a
+ * table `linear`; gate * v_e without `down`. x [T, D] act; gate real, one number for each assignment; down, up, linear [N, D]
+ * tables, real or bf16, that are updated by touched row: what flows into them goes to their param->rows. Assignments in token order, all of them used. `residual` [T, D] real. */
 #ifndef COT_OPS_NEURONS_H
 #define COT_OPS_NEURONS_H
 
@@ -16,7 +16,12 @@ typedef struct {
     cot_tensor    *gate;
 } cot_neuron_choices;
 
-cot_tensor *cot_neurons(cot_tape *tape, cot_tensor *x, const cot_neuron_choices *choices, cot_param *down, cot_param *up,
-                        cot_neuron_activation activation, cot_tensor *residual);
+typedef struct {
+    cot_param *down, *up, *linear;  /* down NULL: values; linear NULL: no gated form */
+    cot_neuron_activation activation;
+} cot_neuron_tables;
+
+cot_tensor *cot_neurons(cot_tape *tape, cot_tensor *x, const cot_neuron_choices *choices, const cot_neuron_tables *tables,
+                        cot_tensor *residual);
 
 #endif

@@ -206,8 +206,9 @@ static void run_forward(pool_run *r, cot_pool_rates *best)
                                         .first = r->first,
                                         .expert = r->expert,
                                         .gate = random_matrix(r->tape, (const int64_t[]){count}, 1, 1)};
+    const cot_neuron_tables  tables = {.down = &r->down, .up = &r->up, .activation = COT_NEURON_GELU};
     const double             since = cot_now();
-    cot_neurons(r->tape, x, &choices, &r->down, &r->up, COT_NEURON_GELU, NULL);
+    cot_neurons(r->tape, x, &choices, &tables, NULL);
     const double rate = 2.0 * (double)(count * c->width) * sizeof(float) / (cot_now() - since);
     if (rate > best->forward_bytes) best->forward_bytes = rate;
 }

@@ -89,7 +89,7 @@ cot_status cot_params_add(cot_params *params, const cot_param_spec *spec, cot_pa
     param->spec = *spec;
     param->spec.name = NULL;
     param->version = 1;
-    param->value = (cot_tensor){.dtype = params->dtype, .rank = spec->rank, .shape = {1, 1, 1, 1}, .param = param};
+    param->value = (cot_tensor){.dtype = spec->bf16 ? COT_BF16 : params->dtype, .rank = spec->rank, .shape = {1, 1, 1, 1}, .param = param};
     for (int i = 0; i < spec->rank; i++) param->value.shape[i] = spec->shape[i];
     params->entries[params->count++] = param;
     *out = param;
@@ -184,12 +184,26 @@ int64_t cot_params_elements_by_row(const cot_params *params)
     return count;
 }
 
+cot_params_size cot_params_measure(const cot_params *params, bool experts_only)
+{
+    cot_params_size sum = {0, 0, 0};
+    for (size_t i = 0; i < params->count; i++) {
+        const cot_param *param = params->entries[i];
+        const int64_t elements = cot_tensor_count(&param->value), bytes = elements * (int64_t)cot_dtype_size(param->value.dtype);
+        if (experts_only && param->spec.placement != COT_PLACE_EXPERT) continue;
+        sum.elements += elements;
+        sum.bytes += bytes;
+        sum.training += bytes * (1 + (trained(param) ? 2 : 0) + has_gradient(param));
+    }
+    return sum;
+}
+
 /* ---- initialisation ---- */
 
-static uint32_t hash_name(const char *name)  /* FNV-1a, folded to the 24 bits of a stream */
+uint32_t cot_param_number(const cot_param *param)  /* FNV-1a, folded to 24 bits */
 {
     uint32_t h = 2166136261u;
-    for (; *name; name++) h = (h ^ (uint8_t)*name) * 16777619u;
+    for (const char *name = param->name; *name; name++) h = (h ^ (uint8_t)*name) * 16777619u;
     return (h ^ h >> 24) & 0xffffffu;
 }
 
@@ -203,7 +217,8 @@ static double truncate_normal(cot_rng_key key, uint64_t element, double z)
 static void store(void *data, cot_dtype dtype, int64_t i, double value)
 {
     if (dtype == COT_F64) ((double *)data)[i] = value;
-    else ((float *)data)[i] = (float)value;
+    else if (dtype == COT_F32) ((float *)data)[i] = (float)value;
+    else ((cot_bf16 *)data)[i] = cot_f32_to_bf16((float)value);
 }
 
 static void fill_four(cot_param *param, cot_rng_key key, int64_t block)
@@ -223,7 +238,7 @@ static void fill_four(cot_param *param, cot_rng_key key, int64_t block)
 
 static void initialise(cot_param *param, uint64_t seed)
 {
-    const cot_rng_key key = {.seed = seed, .stream = COT_RNG_INIT + hash_name(param->name)};
+    const cot_rng_key key = {.seed = seed, .stream = COT_RNG_INIT + cot_param_number(param)};
     const int64_t blocks = (cot_tensor_count(&param->value) + 3) / 4;
 #pragma omp parallel for num_threads(cot_threads()) schedule(static) if (blocks > 4096)
     for (int64_t b = 0; b < blocks; b++) fill_four(param, key, b);

@@ -28,6 +28,7 @@ typedef struct {
     cot_placement placement;
     cot_update    update;
     bool          no_decay;         /* outside weight decay (norms, biases, embeddings by choice) */
+    bool          bf16;             /* kept in bf16 whatever the list's type is, optimizer state too (tables by touched row) */
     int32_t       row_parts;        /* a matrix made of several stacked by rows (q, k, v): how many ... */
     int64_t       row_part[3];      /* ... and the rows of each; 0 parts = one whole */
 } cot_param_spec;
@@ -35,7 +36,7 @@ typedef struct {
 typedef struct cot_param {
     char          *name;
     cot_param_spec spec;            /* spec.name is NULL; use name */
-    cot_tensor     value;           /* real dtype of the list; value.grad is the gradient (zero between steps) */
+    cot_tensor     value;           /* real dtype of the list, or bf16 (spec.bf16); value.grad is the gradient (zero between steps) */
     bool           frozen;          /* stays as it is: no gradient, no optimizer state. Set before gradients are allocated */
     bool           grad_fresh;      /* nothing has flowed into value.grad since the last cot_params_clear_grads */
     uint64_t       version;         /* counts changes of value.data: packed copies are remade when it moves */
@@ -73,5 +74,13 @@ cot_param *cot_params_find(const cot_params *params, const char *name);  /* NULL
 int64_t    cot_params_elements(const cot_params *params, bool trained_only);
 int64_t    cot_params_elements_frozen(const cot_params *params);
 int64_t    cot_params_elements_by_row(const cot_params *params);  /* of tables with COT_UPDATE_TOUCHED_ROWS */
+/* Elements, bytes of their values, and bytes in training: with gradients (of what has any) and two moments. */
+typedef struct {
+    int64_t elements, bytes, training;
+} cot_params_size;
+
+cot_params_size cot_params_measure(const cot_params *params, bool experts_only);
+
+uint32_t   cot_param_number(const cot_param *param);  /* 24 bits from its name: the running number of a random stream */
 
 #endif

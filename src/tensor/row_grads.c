@@ -19,7 +19,7 @@ cot_status cot_row_grads_create(cot_dtype real, int64_t width, cot_row_grads **o
 void cot_row_grads_destroy(cot_row_grads *g)
 {
     if (!g) return;
-    void *all[] = {g->row, g->vector, g->scale[0], g->scale[1], g->data[0], g->data[1],
+    void *all[] = {g->row, g->vector, g->scale[0], g->scale[1], g->scale[2], g->data[0], g->data[1],
                    g->touched, g->order, g->start, g->spare, g};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) cot_free(all[i]);
 }
@@ -56,7 +56,7 @@ static bool grow_vectors(cot_row_grads *g, int64_t wanted)
 {
     const size_t row = (size_t)g->width * cot_dtype_size(g->real);
     bool done = true;
-    for (int i = 0; done && i < COT_ROW_TERMS; i++) done = grow(&g->data[i], row, g->vectors, wanted);
+    for (int i = 0; done && i < 2; i++) done = grow(&g->data[i], row, g->vectors, wanted);
     if (done) g->vector_capacity = wanted;
     return done;
 }

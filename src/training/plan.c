@@ -38,6 +38,7 @@ const cot_option cot_train_option_table[] = {
     COT_OPTION_PART(cot_train_options, objective, "objectives", "{kind: next_token}"),
     COT_OPTION_NODE(cot_train_options, freeze, "patterns of names of parameters that stay as they are, e.g. ['embed.*', 'layers.0.*']; a '!' in front lets go again"),
     COT_OPTION_DOUBLE(cot_train_options, clip_grad_norm, 1, 0, 1e9, "largest gradient norm (all parameters together); 0 = no limit"),
+    COT_OPTION_BOOL(cot_train_options, clip_tables, false, "tables that learn by touched row (neurons, values) count in the gradient norm too; the clip scales their updates either way"),
     COT_OPTION_CHOICE(cot_train_options, precision, 0, "auto|f32|bf16", "of products; auto: the fastest that the machine has"),
     COT_OPTION_INT(cot_train_options, seed, 1, 0, 9e15, "of initialisation, shuffling, noise and dropout"),
     COT_OPTION_BOOL(cot_train_options, recompute, false, "recompute activations when going back: less memory, same bits"),

@@ -10,6 +10,7 @@ typedef struct {
     double  tokens;
     int64_t steps, batch, accumulation, seed, eval_every, eval_tokens, save_every, keep_every;
     double  clip_grad_norm;
+    bool    clip_tables;
     int32_t precision;  /* 0 auto, 1 f32, 2 bf16 */
     bool    recompute;
     const cot_config *optimizer, *schedule, *objective, *freeze;

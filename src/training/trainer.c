@@ -6,6 +6,7 @@
 #include "base/fail.h"
 #include "kernels/update/update.h"
 #include "ops/pieces.h"
+#include "training/optimizers/row_updates.h"
 #include "training/trainer_state.h"
 
 /* ---- making ---- */
@@ -74,7 +75,7 @@ static cot_status set_up(cot_trainer *t)
     COT_TRY(plan->source ? cot_model_load_weights(plan->model, plan->source) : cot_model_initialise(plan->model, (uint64_t)plan->train.seed));
     if (!plan->source) COT_TRY(cot_model_prepare(plan->model, plan->corpus));
     COT_TRY(cot_params_allocate_grads(plan->model->params));
-    COT_TRY(cot_optimizer_create(plan->train.optimizer, plan->model->params, &t->optimizer));
+    COT_TRY(cot_optimizer_create(plan->train.optimizer, plan->model->params, (uint64_t)plan->train.seed, &t->optimizer));
     t->first = cot_malloc((size_t)micro * sizeof *t->first);
     t->losses = cot_calloc(sizeof *t->losses);
     if (!t->first || !t->losses) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a run");
@@ -267,7 +268,7 @@ static bool finite_rows(const cot_param *param)
     return isfinite(sum);
 }
 
-/* Tables that are updated by touched row count in no norm: their gradients are never formed. */
+/* Tables that are updated by touched row count when asked: their gradients are never formed but a row at a time. */
 static double gradient_norm(cot_trainer *t)
 {
     const cot_params *params = t->plan->model->params;
@@ -277,9 +278,10 @@ static double gradient_norm(cot_trainer *t)
     memset(t->layer_norm, 0, (size_t)entries * sizeof *t->layer_norm);
     for (size_t i = 0; i < cot_params_count(params); i++) {
         const cot_param *param = cot_params_at(params, i);
-        if (param->rows && !param->frozen) rows_finite = rows_finite && finite_rows(param);
-        if (!param->value.grad) continue;
-        const double squares = sum_squares(t, param);
+        const bool table = param->rows && !param->frozen;
+        if (table) rows_finite = rows_finite && finite_rows(param);
+        if (!param->value.grad && !(table && t->plan->train.clip_tables)) continue;
+        const double squares = table ? cot_rows_sum_squares(t->tape, param) : sum_squares(t, param);
         t->layer_norm[t->param_layer[i]] += squares;
         total += squares;
     }

@@ -153,9 +153,9 @@ static const int64_t first_entry[] = {0, 3, 3, 7, 9};  /* 4 tokens, one without 
 static const int32_t entry_row[ENTRIES] = {2, 5, 2, 0, 6, 5, 2, 1, 0};
 
 typedef struct {
-    double                table[2][ROWS * WIDTH];  /* down, up */
+    double                table[COT_ROW_TERMS][ROWS * WIDTH];  /* down, up, linear */
     cot_row_grads        *rows;
-    bool                  values;
+    bool                  values, gated;
     cot_neuron_activation activation;
 } pool;
 
@@ -170,8 +170,10 @@ static cot_tensor *run_pool(cot_tape *t, cot_tensor *const *in, const void *cont
 {
     const pool *p = context;
     const cot_neuron_choices choices = {.assignments = ENTRIES, .first = first_entry, .expert = entry_row, .gate = in[1]};
-    cot_param down = table_of(p, 0), up = table_of(p, 1);
-    return probe(t, cot_neurons(t, in[0], &choices, p->values ? NULL : &down, &up, p->activation, in[0]));
+    cot_param down = table_of(p, 0), up = table_of(p, 1), linear = table_of(p, 2);
+    const cot_neuron_tables tables = {.down = p->values ? NULL : &down, .up = &up, .linear = p->gated ? &linear : NULL,
+                                      .activation = p->activation};
+    return probe(t, cot_neurons(t, in[0], &choices, &tables, in[0]));
 }
 
 /* What the list says of a table, as one matrix. */
@@ -182,7 +184,7 @@ static void gather_gradient(const cot_row_grads *g, int term, double *out)
         for (int64_t e = g->start[i]; e < g->start[i + 1]; e++)
             for (int64_t j = 0; j < WIDTH; j++)
                 out[g->touched[i] * WIDTH + j] += ((const double *)g->scale[term])[g->order[e]] *
-                                                  ((const double *)g->data[term])[g->vector[g->order[e]] * WIDTH + j];
+                                                  ((const double *)cot_row_grads_vectors(g, term))[g->vector[g->order[e]] * WIDTH + j];
 }
 
 static double with(difference_case *c, pool *p, int term, int64_t i, double value)
@@ -205,7 +207,7 @@ static void check_tables(difference_case *c, pool *p)
     cot_row_grads_sort(p->rows);
     assert_int_equal(p->rows->count, 2 * ENTRIES);
     assert_int_equal(p->rows->touched_count, 5);
-    for (int term = p->values ? 1 : 0; term < 2; term++) {
+    for (int term = p->values ? 1 : 0; term < (p->gated ? 3 : 2); term++) {
         gather_gradient(p->rows, term, gradient);
         for (int64_t i = 0; i < ROWS * WIDTH; i++) {
             const double middle = p->table[term][i], h = 1e-5;
@@ -220,10 +222,10 @@ static void check_tables(difference_case *c, pool *p)
 static void pool_gradients(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < 4; kind++) {
-        pool p = {.values = kind == 3, .activation = kind == 3 ? COT_NEURON_GELU : (cot_neuron_activation)kind};
+    for (int kind = 0; kind < 7; kind++) {
+        pool p = {.values = kind == 6, .gated = kind / 3 == 1, .activation = (cot_neuron_activation)(kind % 3)};
         difference_case c = {.count = 0};
-        for (int term = 0; term < 2; term++)
+        for (int term = 0; term < COT_ROW_TERMS; term++)
             for (int64_t i = 0; i < ROWS * WIDTH; i++) p.table[term][i] = test_normal(13 + (uint64_t)term, (uint64_t)i);
         add_input(&c, 4, WIDTH, 11);
         add_input(&c, ENTRIES, 1, 12);
@@ -246,9 +248,10 @@ static void neurons_say_the_worked_case(void **state)
     const cot_neurons_pool three = {.width = 2, .first = first, .expert = rows, .gate = gates, .u = u,
                                    .v = v, .activation = COT_NEURON_GELU};
     double y[2] = {0}, z[3], room[2], dgate[3], su[3], sv[3], dx[2];
-    kernels->forward(0, 1, &three, x, room, z, y);
+    const cot_neurons_scales scales = {.u = su, .v = sv};
+    kernels->forward(0, 1, &three, x, room, z, NULL, y);
     assert_true(fabs(y[0] - 0.0992666) < 1e-7 && fabs(y[1] - 0.0021813) < 1e-7);
-    kernels->backward(0, 1, &three, z, dy, dgate, su, sv, room, dx, false);
+    kernels->backward(0, 1, &three, z, NULL, dy, dgate, &scales, room, dx, false);
     assert_true(fabs(dx[0] + 0.0893700) < 1e-7 && fabs(dx[1] - 0.2959808) < 1e-7);
     const double mean = gates[0] * dgate[0] + gates[1] * dgate[1] + gates[2] * dgate[2], want[] = {0.0151294, 0.0586933, -0.0738226};
     for (int i = 0; i < 3; i++) assert_true(fabs(gates[i] * (dgate[i] - mean) - want[i]) < 1e-7);

@@ -112,7 +112,7 @@ int main(int argc, char **argv)
     swap_values_and_gradients(model);
     save(model, argv[3], "gradient");
     swap_values_and_gradients(model);
-    must(cot_optimizer_create(cot_config_get(recipe, "train.optimizer"), model->params, &optimizer));
+    must(cot_optimizer_create(cot_config_get(recipe, "train.optimizer"), model->params, 1, &optimizer));
     for (int32_t step = 0; step < STEPS; step++) {
         printf("%s%.17g", step ? ", " : "", pass(model, tape, &rows, step, 1));
         cot_optimizer_step(optimizer, 1, step + 1, 1);

@@ -16,6 +16,7 @@
 
 #include "formats/scratch.h"
 #include "models/model.h"
+#include "ops/values.h"
 #include "training/trainer_state.h"
 
 enum { STEPS = 6 };
@@ -102,8 +103,7 @@ static inline float *parameters(const cot_trainer *trainer, size_t *count)
     *count = 0;
     for (size_t i = 0; i < cot_params_count(params); i++) {
         const cot_tensor *value = &cot_params_at(params, i)->value;
-        memcpy(all + *count, value->data, (size_t)cot_tensor_count(value) * sizeof *all);
-        *count += (size_t)cot_tensor_count(value);
+        for (int64_t j = 0; j < cot_tensor_count(value); j++) all[(*count)++] = (float)cot_value_at(value->data, value->dtype, j);
     }
     return all;
 }

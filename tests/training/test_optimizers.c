@@ -44,7 +44,7 @@ static fixture make(const char *spec)
     for (int i = 0; i < R * C; i++) ((double *)f.matrix->value.data)[i] = draw(1, i);
     for (int i = 0; i < C; i++) ((double *)f.vector->value.data)[i] = draw(2, i);
     cot_config *config = config_of(spec);
-    if (cot_optimizer_create(config, f.params, &f.optimizer) != COT_OK) fail_msg("%s", cot_last_error());
+    if (cot_optimizer_create(config, f.params, 1, &f.optimizer) != COT_OK) fail_msg("%s", cot_last_error());
     cot_config_destroy(config);
     return f;
 }

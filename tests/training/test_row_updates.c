@@ -14,7 +14,7 @@
 
 #include "base/rng.h"
 #include "tensor/params.h"
-#include "training/optimizers/optimizer.h"
+#include "training/optimizers/row_updates.h"
 
 enum { ROWS = 300, WIDTH = 24, ENTRIES = 900, VECTORS = 50, STEPS = 4 };
 
@@ -45,7 +45,7 @@ static void set_up(twins *w, const char *optimizer)
     for (int64_t i = 0; i < ROWS * WIDTH; i++)
         ((float *)w->dense->value.data)[i] = ((float *)w->table->value.data)[i] = (float)draw(1, i);
     assert_int_equal(cot_config_parse(optimizer, "test", &spec), COT_OK);
-    assert_int_equal(cot_optimizer_create(spec, w->params, &w->optimizer), COT_OK);
+    assert_int_equal(cot_optimizer_create(spec, w->params, 1, &w->optimizer), COT_OK);
     cot_config_destroy(spec);
 }
 
@@ -76,14 +76,13 @@ static void give_gradients(twins *w, uint64_t seed, int32_t least)
     w->dense->grad_fresh = false;
 }
 
-static void equals_a_dense_table_when_all_is_touched(void **state)
+static void check_dense(const char *optimizer)
 {
-    (void)state;
     static float one[ROWS * WIDTH];
     for (int threads = 1; threads <= 2; threads++) {
         twins w;
         assert_int_equal(cot_set_threads(threads), COT_OK);
-        set_up(&w, "{kind: adamw, lr: 0.01, weight_decay: 0.1}");
+        set_up(&w, optimizer);
         for (int64_t step = 1; step <= STEPS; step++) {
             give_gradients(&w, 10 * (uint64_t)step, 0);
             cot_optimizer_step(w.optimizer, 1, step, 0.5);
@@ -96,12 +95,53 @@ static void equals_a_dense_table_when_all_is_touched(void **state)
     }
 }
 
+static void equals_a_dense_table_when_all_is_touched(void **state)
+{
+    (void)state;
+    check_dense("{kind: adamw, lr: 0.01, weight_decay: 0.1}");
+    check_dense("{kind: adagrad, lr: 0.01, weight_decay: 0.1}");
+}
+
+/* One element, by hand: s = 0.25, 0.5; w = 1 - 0.1 * 0.5 / 0.5 - 0.1 * -0.5 / sqrt(0.5). */
+static void adagrad_says_the_worked_case(void **state)
+{
+    (void)state;
+    float w = 1, s = 0;
+    const float gradients[] = {1, -1};
+    for (int i = 0; i < 2; i++) cot_update_kernels_for(COT_MODE_F32)->adagrad(0, 1, 0.1, 0, 0, 0.5, &w, &gradients[i], &s);
+    assert_true(fabsf(s - 0.5f) < 1e-6f && fabsf(w - 0.9707107f) < 1e-6f);
+}
+
+/* The sum of squares of a table's gradient is that of the dense one, in any number of threads. */
+static void norms_of_tables(void **state)
+{
+    (void)state;
+    double first = 0;
+    for (int threads = 1; threads <= 2; threads++) {
+        twins w;
+        cot_tape *tape;
+        double want = 0;
+        assert_int_equal(cot_set_threads(threads), COT_OK);
+        assert_int_equal(cot_tape_create(COT_MODE_F32, &tape), COT_OK);
+        set_up(&w, "{kind: adamw}");
+        give_gradients(&w, 3, 100);
+        for (int64_t i = 0; i < ROWS * WIDTH; i++) want += (double)((float *)w.dense->value.grad)[i] * (double)((float *)w.dense->value.grad)[i];
+        const double got = cot_rows_sum_squares(tape, w.table);
+        assert_true(fabs(got - want) <= 1e-5 * want);
+        if (threads == 1) first = got;
+        else assert_true(got == first);
+        cot_tape_destroy(tape);
+        take_down(&w);
+    }
+}
+
 static void other_rows_stay(void **state)
 {
     (void)state;
-    const char *const optimizers[] = {"{kind: adamw, lr: 0.01, weight_decay: 0.1}", "{kind: muon, lr: 0.01, weight_decay: 0.1}"};
+    const char *const optimizers[] = {"{kind: adamw, lr: 0.01, weight_decay: 0.1}", "{kind: muon, lr: 0.01, weight_decay: 0.1}",
+                                     "{kind: adagrad, lr: 0.01, weight_decay: 0.1}"};
     static float before[ROWS * WIDTH];
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         twins w;
         set_up(&w, optimizers[i]);
         memcpy(before, w.table->value.data, sizeof before);
@@ -149,6 +189,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_a_dense_table_when_all_is_touched),
+        cmocka_unit_test(adagrad_says_the_worked_case),
+        cmocka_unit_test(norms_of_tables),
         cmocka_unit_test(other_rows_stay),
         cmocka_unit_test(optimizers_that_cannot_say_so),
         cmocka_unit_test(sorting_is_stable),

@@ -36,81 +36,33 @@ static inline real K(slope)(cot_neuron_activation kind, real z)
     return (real)0.5 * (1 + ERF(z * (real)0.70710678118654752)) + z * (real)0.39894228040143268 * EXP((real)-0.5 * z * z);
 }
 
-static inline real K(dot)(int64_t n, const real *restrict a, const real *restrict b)
+/* What an expert that reads says before its gate. */
+static inline real K(says)(const cot_neurons_pool *p, const real *z, const real *l, int64_t a)
 {
-    real sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
-    return sum;
+    return !p->u ? 1 : K(activate)(p->activation, z[a]) * (p->w ? l[a] : 1);
 }
 
-static inline void K(add_scaled)(int64_t n, real scale, const real *restrict row, real *restrict sum)
+#define ROW real
+#define LOAD_ROW(r) (r)
+#define R(name) K(name##_real)
+#include "kernels/neurons/neurons_rows.h"
+
+#define ROW cot_bf16
+#define LOAD_ROW(r) ((real)cot_bf16_to_f32(r))
+#define R(name) K(name##_narrow)
+#include "kernels/neurons/neurons_rows.h"
+
+static void K(forward)(int64_t t0, int64_t t1, const cot_neurons_pool *p, const void *x, void *x_real, void *z, void *l, void *y)
 {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) sum[i] += scale * row[i];
+    if (p->bf16) K(forward_narrow)(t0, t1, p, x, x_real, z, l, y);
+    else K(forward_real)(t0, t1, p, x, x_real, z, l, y);
 }
 
-static inline const real *K(row_at)(const void *table, const cot_neurons_pool *p, int64_t a)
+static void K(backward)(int64_t t0, int64_t t1, const cot_neurons_pool *p, const void *z, const void *l, const void *dy,
+                        void *dgate, const cot_neurons_scales *scales, void *dx_real, void *dx, bool accumulate)
 {
-    return (const real *)table + (int64_t)p->expert[a] * p->width;
-}
-
-/* Walks over a token's rows of a table, asking for what comes. */
-#define EACH_ROW(table, a, a0, a1)                                                                                 \
-    for (int64_t a = (a0), ask_ = (a0); a < (a1); a++)                                                             \
-        for (const real *row = (K(ask_ahead)(table, p, &ask_, a, a1), K(row_at)(table, p, a)); row; row = NULL)
-
-static inline void K(ask_ahead)(const void *table, const cot_neurons_pool *p, int64_t *asked, int64_t a, int64_t a1)
-{
-    for (; *asked < a1 && *asked <= a + ROWS_AHEAD; ++*asked)
-        ask_for(K(row_at)(table, p, *asked), (size_t)p->width * sizeof(real));
-}
-
-static void K(forward)(int64_t t0, int64_t t1, const cot_neurons_pool *p, const void *x_, void *x_real, void *z_, void *y_)
-{
-    const real *gate = p->gate;
-    real       *z = z_, *xt = x_real;
-    for (int64_t t = t0; t < t1; t++) {
-        const int64_t a0 = p->first[t], a1 = p->first[t + 1];
-        const act *x = (const act *)x_ + t * p->width;
-        real *y = (real *)y_ + t * p->width;
-        if (p->u) {
-            for (int64_t i = 0; i < p->width; i++) xt[i] = LOAD(x[i]);
-            EACH_ROW(p->u, a, a0, a1) z[a] = K(dot)(p->width, row, xt);
-        }
-        EACH_ROW(p->v, a, a0, a1)
-            K(add_scaled)(p->width, p->u ? gate[a] * K(activate)(p->activation, z[a]) : gate[a], row, y);
-    }
-}
-
-/* What a token's rows of v say of its gates. */
-static inline void K(back_gates)(const cot_neurons_pool *p, int64_t a0, int64_t a1, const real *z, const real *dy,
-                                 real *dgate, real *scale_u, real *scale_v)
-{
-    const real *gate = p->gate;
-    EACH_ROW(p->v, a, a0, a1) {
-        const real r = K(dot)(p->width, row, dy), h = p->u ? K(activate)(p->activation, z[a]) : 1;
-        if (dgate) dgate[a] = h * r;
-        scale_v[a] = gate[a] * h;
-        if (p->u) scale_u[a] = gate[a] * K(slope)(p->activation, z[a]) * r;
-    }
-}
-
-static void K(backward)(int64_t t0, int64_t t1, const cot_neurons_pool *p, const void *z, const void *dy_, void *dgate,
-                        void *scale_u, void *scale_v, void *dx_real, void *dx_, bool accumulate)
-{
-    real *sum = dx_real;
-    for (int64_t t = t0; t < t1; t++) {
-        const int64_t a0 = p->first[t], a1 = p->first[t + 1];
-        act *dx = dx_ ? (act *)dx_ + t * p->width : NULL;
-        K(back_gates)(p, a0, a1, z, (const real *)dy_ + t * p->width, dgate, scale_u, scale_v);
-        if (!dx) continue;
-        for (int64_t i = 0; i < p->width; i++) sum[i] = accumulate ? LOAD(dx[i]) : 0;
-        if (p->u) {
-            EACH_ROW(p->u, a, a0, a1) K(add_scaled)(p->width, ((const real *)scale_u)[a], row, sum);
-        }
-        for (int64_t i = 0; i < p->width; i++) dx[i] = STORE(sum[i]);
-    }
+    if (p->bf16) K(backward_narrow)(t0, t1, p, z, l, dy, dgate, scales, dx_real, dx, accumulate);
+    else K(backward_real)(t0, t1, p, z, l, dy, dgate, scales, dx_real, dx, accumulate);
 }
 
 static void K(row_gradient)(int64_t count, const int32_t *order, const int32_t *vector, const void *scale_,
@@ -120,10 +72,9 @@ static void K(row_gradient)(int64_t count, const int32_t *order, const int32_t *
     real       *g = g_;
     for (int64_t i = 0; i < width; i++) g[i] = 0;
     for (int64_t i = 0; i < count; i++)
-        K(add_scaled)(width, scale[order[i]], (const real *)vectors + (int64_t)vector[order[i]] * width, g);
+        K(add_scaled_real)(width, scale[order[i]], (const real *)vectors + (int64_t)vector[order[i]] * width, g);
 }
 
 const cot_neurons_kernels K(cot_neurons) = {K(forward), K(backward), K(row_gradient)};
 
 #undef ERF
-#undef EACH_ROW

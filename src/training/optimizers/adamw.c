@@ -1,13 +1,9 @@
 /* AdamW: Adam with decoupled weight decay.   [loshchilov2019adamw] */
 #include <math.h>
-#include <omp.h>
 
 #include "base/threads.h"
-#include "kernels/neurons/neurons.h"
-#include "kernels/update/update.h"
 #include "training/optimizers/adamw.h"
-
-enum { ROWS_AT_ONCE = 64 };
+#include "training/optimizers/row_updates.h"
 
 typedef struct {
     cot_optimizer_common common;
@@ -46,26 +42,15 @@ void cot_adamw_update(const cot_adamw_settings *s, cot_mode mode, cot_slots *slo
     }
 }
 
+static void update_row(const cot_update_kernels *kernels, const void *rule, int64_t width, void *w, const void *g, void *const slot[])
+{
+    kernels->adamw(0, width, rule, w, g, slot[0], slot[1]);
+}
+
 void cot_adamw_update_rows(const cot_adamw_settings *s, cot_tape *tape, cot_slots *slots, double lr, int64_t step, double grad_scale)
 {
-    const cot_update_kernels *kernels = cot_update_kernels_for(cot_tape_mode(tape));
-    const cot_neurons_kernels *neurons = cot_neurons_kernels_for(cot_tape_mode(tape));
     const cot_adamw_rule rule = rule_of(s, slots, lr, step, grad_scale);
-    const cot_tensor *value = &slots->param->value;
-    cot_row_grads *g = slots->param->rows;
-    const int term = slots->param->rows_term;
-    const size_t mark = cot_tape_scratch_mark(tape), row = (size_t)g->width * cot_dtype_size(value->dtype);
-    char *room = cot_tape_scratch(tape, row * (size_t)cot_threads());
-    if (!room) return;
-    cot_row_grads_sort(g);
-#pragma omp parallel for num_threads(cot_threads()) schedule(dynamic, ROWS_AT_ONCE) if (g->touched_count > ROWS_AT_ONCE)
-    for (int64_t i = 0; i < g->touched_count; i++) {
-        const size_t at = (size_t)g->touched[i] * row;
-        char *gradient = room + (size_t)omp_get_thread_num() * row;
-        neurons->row_gradient(g->start[i + 1] - g->start[i], g->order + g->start[i], g->vector, g->scale[term], g->data[term], g->width, gradient);
-        kernels->adamw(0, g->width, &rule, (char *)value->data + at, gradient, (char *)slots->slot[0] + at, (char *)slots->slot[1] + at);
-    }
-    cot_tape_scratch_release(tape, mark);
+    cot_update_rows(tape, slots, update_row, &rule);
 }
 
 static void declare(const cot_optimizer *optimizer, cot_slots *slots)

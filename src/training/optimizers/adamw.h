@@ -17,8 +17,7 @@ typedef struct {
      .help = "added to the root of the second moment"}
 
 void cot_adamw_declare(cot_slots *slots);
-/* Lazy where rows are concerned: a row that a step did not touch keeps its moments and does not decay; bias corrections go
- * by the step. With every row touched in every step, both are the same. */
+/* Lazy as row_updates.h says; bias corrections go by the step. */
 void cot_adamw_update_rows(const cot_adamw_settings *settings, cot_tape *tape, cot_slots *slots, double lr, int64_t step, double grad_scale);
 void cot_adamw_update(const cot_adamw_settings *settings, cot_mode mode, cot_slots *slots, double lr, int64_t step, double grad_scale);
 

@@ -56,7 +56,7 @@ cot_status cot_optimizer_check(const cot_config *spec, const cot_params *params)
     cot_status status = check_groups(((const cot_optimizer_common *)state)->groups, params);
     for (size_t i = 0; status == COT_OK && i < cot_params_count(params); i++)
         if (cot_params_at(params, i)->spec.update == COT_UPDATE_TOUCHED_ROWS && !((const cot_optimizer_ops *)member)->update_rows)
-            status = cot_config_fail(spec, "has optimizer '%s', which cannot update '%s' by touched row: expected adamw or muon", member->name,
+            status = cot_config_fail(spec, "has optimizer '%s', which cannot update '%s' by touched row: expected adamw, adagrad or muon", member->name,
                                      cot_params_at(params, i)->name);
     cot_state_destroy(member, state);
     return status;
@@ -136,7 +136,7 @@ static cot_status setup(cot_optimizer *o, const cot_config *spec, cot_params *pa
     return allocate_slots(o);
 }
 
-cot_status cot_optimizer_create(const cot_config *spec, cot_params *params, cot_optimizer **out)
+cot_status cot_optimizer_create(const cot_config *spec, cot_params *params, uint64_t seed, cot_optimizer **out)
 {
     *out = NULL;
     const cot_member *member;
@@ -144,6 +144,7 @@ cot_status cot_optimizer_create(const cot_config *spec, cot_params *params, cot_
     cot_optimizer *o = cot_calloc(sizeof *o);
     if (!o) return cot_fail(COT_OUT_OF_MEMORY, "no memory for an optimizer");
     o->ops = (const cot_optimizer_ops *)member;
+    o->seed = seed;
     const cot_status status = setup(o, spec, params);
     if (status != COT_OK) {
         cot_optimizer_destroy(o);
@@ -166,7 +167,7 @@ void cot_optimizer_destroy(cot_optimizer *o)
 void cot_optimizer_step(cot_optimizer *o, double lr_factor, int64_t step, double grad_scale)
 {
     const double lr = cot_optimizer_lr(o) * lr_factor;
-    cot_tape_reset(o->tape, false, false, 0, 0);
+    cot_tape_reset(o->tape, false, false, o->seed, (uint32_t)step);
     for (size_t i = 0; i < o->count; i++) {
         cot_slots *slots = &o->slots[i];
         const bool rows = slots->param->spec.update == COT_UPDATE_TOUCHED_ROWS;

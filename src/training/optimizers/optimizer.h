@@ -9,7 +9,7 @@ typedef struct cot_optimizer cot_optimizer;
 
 enum { COT_MAX_SLOTS = 2 };
 
-/* What an optimizer keeps for one parameter: up to two arrays of the parameter's real type, saved in checkpoints as PARAMETER.SLOT. */
+/* What an optimizer keeps for one parameter: up to two arrays of the type of its value, saved in checkpoints as PARAMETER.SLOT. */
 typedef struct {
     cot_param  *param;
     double      lr_scale, weight_decay;  /* by the option `groups` */
@@ -51,7 +51,8 @@ struct cot_optimizer {
     cot_slots               *slots;
     size_t                   count;
     void                    *memory;
-    cot_tape                *tape;   /* scratch for updates that need products */
+    cot_tape                *tape;   /* scratch for updates that need products, and their random numbers */
+    uint64_t                 seed;
 };
 
 const cot_member *cot_optimizer_at(size_t index);
@@ -61,8 +62,9 @@ extern const cot_option cot_optimizer_group_options[];  /* an entry of an optimi
 /* Checks kind, options and the patterns of groups before any memory is taken. */
 cot_status cot_optimizer_check(const cot_config *spec, const cot_params *params);
 
-/* Makes the optimizer that spec ({kind: adamw, lr: ...}) asks for, with zeroed slots for every parameter of the list that is trained and not frozen. */
-cot_status cot_optimizer_create(const cot_config *spec, cot_params *params, cot_optimizer **out);
+/* Makes the optimizer that spec ({kind: adamw, lr: ...}) asks for, with zeroed slots for every parameter of the list that is trained and not frozen.
+ * The seed is for the rounding of bf16 tables. */
+cot_status cot_optimizer_create(const cot_config *spec, cot_params *params, uint64_t seed, cot_optimizer **out);
 void       cot_optimizer_destroy(cot_optimizer *optimizer);  /* accepts NULL */
 /* Updates all parameters: lr = peak * lr_factor. Counts their versions up. */
 void       cot_optimizer_step(cot_optimizer *optimizer, double lr_factor, int64_t step, double grad_scale);

@@ -365,6 +365,30 @@ task("gzip cut off", gzip.compress(QUESTION * 1000)[:-20], "cut off", file="in.j
 task("gigabyte in a megabyte", gzip.compress(bytes(GIGABYTE // 2)), "times its size", file="in.jsonl.gz", memory=PLAIN + 256 * MB)
 
 
+def tar_member(name, size, content=b""):
+    """A header of a tar archive and what follows it, which may be less than the header says."""
+    header = bytearray(512)
+    header[0:len(name)] = name
+    header[124:136] = b"%011o\0" % size
+    header[148:156] = b" " * 8
+    header[156:157], header[257:263] = b"0", b"ustar\0"
+    header[148:155] = b"%06o\0" % sum(header)
+    return bytes(header) + content
+
+
+task("csv with a quote that nothing closes", b'q,x,y,A\n"' + b"q,x\n" * 1000, "in.csv:2", "nothing closes", file="in.csv")
+task("csv with a million fields", many(b"q,", MB), "in.csv:1", "more than 28 fields", file="in.csv")
+task("csv with rows of eight bytes", many(b"q,a,b,A\n", MB // 8, end=b"q,a,b,C\n"), "no letter from A to B", file="in.csv", memory=PLAIN + 64 * MB)
+task("csv with zero bytes", b"q,x,y,A\nq,\0,y,A\n", "in.csv:2", "zero bytes", file="in.csv")
+task("json without examples", b'{"examples": 3}', "'examples' is a whole number", file="in.json")
+task("json nested a million deep", many(b"[", DEEP), "nested deeper", file="in.json")
+task("tar cut off", tar_member(b"a.jsonl", 3 * len(QUESTION), QUESTION), "inside a member", file="in.tar")
+task("tar with a member of gigabytes", tar_member(b"a.jsonl", 6 * GIGABYTE), "longer than 256 MiB", file="in.tar")
+task("tar with text for a header", b"words " * 200, "no header", file="in.tar")
+task("tar with nothing to read", tar_member(b"a.txt", 5, b"words" + bytes(507)) + bytes(1024), "no task file", file="in.tar")
+task("tar of gigabytes in a megabyte", gzip.compress(tar_member(b"a.txt", GIGABYTE // 2)) + gzip.compress(bytes(GIGABYTE // 2)), "times its size", file="in.tar.gz")
+
+
 # ---- running ----
 
 def run(command):

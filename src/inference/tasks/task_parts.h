@@ -10,7 +10,7 @@ typedef struct {
     int64_t line;
     int32_t gold;
     int32_t contexts, continuations;  /* one of them is 1 */
-    char  **text;                     /* [contexts + continuations] contexts first */
+    const char **text;                /* [contexts + continuations] contexts first; the bytes lie behind, in the same block */
 } cot_question;
 
 struct cot_task {

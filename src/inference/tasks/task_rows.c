@@ -22,24 +22,23 @@ cot_status cot_task_malformed(const cot_task_place *at, const char *format, ...)
 
 static cot_status no_memory(const char *file) { return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for its questions", file); }
 
-/* ---- rows ---- */
+/* ---- rows: while one is parsed, texts are the row's ---- */
 
-static cot_status take_text(const json_t *row, const char *key, const cot_task_place *at, char **out)
+static cot_status take_text(const json_t *row, const char *key, const cot_task_place *at, const char **out)
 {
     const json_t *value = json_object_get(row, key);
     if (!json_is_string(value)) return cot_task_malformed(at, "'%s' is %s, expected a text", key, cot_json_kind(value));
-    *out = cot_strdup(json_string_value(value));
-    return *out ? COT_OK : no_memory(at->file);
+    *out = json_string_value(value);
+    return COT_OK;
 }
 
-static cot_status take_list(const json_t *row, const char *key, const cot_task_place *at, char **out)
+static cot_status take_list(const json_t *row, const char *key, const cot_task_place *at, const char **out)
 {
     const json_t *list = json_object_get(row, key);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *value = json_array_get(list, i);
         if (!json_is_string(value)) return cot_task_malformed(at, "entry %zu of '%s' is %s, expected a text", i, key, cot_json_kind(value));
-        out[i] = cot_strdup(json_string_value(value));
-        if (!out[i]) return no_memory(at->file);
+        out[i] = json_string_value(value);
     }
     return COT_OK;
 }
@@ -96,8 +95,7 @@ static cot_status parse_contexts(const json_t *row, const cot_task_place *at, co
 static cot_status parse_pair(const json_t *row, const cot_task_place *at, cot_question *q)
 {
     COT_TRY(make_texts(q, at, 1, 2));
-    q->text[0] = cot_strdup("");
-    if (!q->text[0]) return no_memory(at->file);
+    q->text[0] = "";
     COT_TRY(take_text(row, "sentence_good", at, &q->text[1]));
     return take_text(row, "sentence_bad", at, &q->text[2]);
 }
@@ -135,6 +133,26 @@ static cot_status check_question(const cot_question *q, const cot_task_place *at
     return COT_OK;
 }
 
+/* One block for the texts: rows may be short, and many. */
+static cot_status keep_texts(cot_question *q, const char *file)
+{
+    const size_t count = (size_t)(q->contexts + q->continuations);
+    size_t bytes = count * sizeof *q->text;
+    for (size_t i = 0; i < count; i++) bytes += strlen(q->text[i]) + 1;
+    const char **kept = cot_malloc(bytes);
+    if (!kept) return no_memory(file);
+    char *to = (char *)(kept + count);
+    for (size_t i = 0; i < count; i++) {
+        const size_t length = strlen(q->text[i]) + 1;
+        memcpy(to, q->text[i], length);
+        kept[i] = to;
+        to += length;
+    }
+    cot_free(q->text);
+    q->text = kept;
+    return COT_OK;
+}
+
 cot_status cot_task_add(cot_task *task, const json_t *row, const cot_task_place *at)
 {
     size_t k = 0;
@@ -156,17 +174,14 @@ cot_status cot_task_add(cot_task *task, const json_t *row, const cot_task_place 
     cot_question *q = &task->questions[task->count++];
     *q = (cot_question){0};
     COT_TRY(kinds[k].parse(row, at, q));
-    return check_question(q, at);
+    COT_TRY(check_question(q, at));
+    return keep_texts(q, at->file);
 }
 
 void cot_task_destroy(cot_task *task)
 {
     if (!task) return;
-    for (size_t i = 0; i < task->count; i++) {
-        cot_question *q = &task->questions[i];
-        for (int32_t j = 0; q->text && j < q->contexts + q->continuations; j++) cot_free(q->text[j]);
-        cot_free(q->text);
-    }
+    for (size_t i = 0; i < task->count; i++) cot_free(task->questions[i].text);
     cot_free(task->questions);
     cot_free(task->name);
     cot_free(task->file);

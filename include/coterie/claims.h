@@ -57,7 +57,7 @@ typedef struct {
     size_t      arms, measures, rules;
     int64_t     seeds;
     int64_t     runs, done;       /**< runs that belong to it, and those with a result */
-    double      seconds_left;     /**< expected: at the speed of the runs that are done, else guessed from this machine's product peak */
+    double      seconds_left;     /**< expected on an idle machine: as much processor time as the runs that are done took, else guessed from the product peak */
     double      flops_left;       /**< training FLOPs of the runs without a result */
     cot_verdict verdict;
 } cot_claim_info;

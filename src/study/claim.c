@@ -191,6 +191,14 @@ static cot_status apply(cot_config *recipe, const cot_config *set)
     return COT_OK;
 }
 
+/* The last error again, with its place in the claim's file in front. */
+static cot_status fail_within(cot_status status, const cot_config *at)
+{
+    char what[512];
+    snprintf(what, sizeof what, "%s", cot_last_error());
+    return cot_config_fail_as(status, at, "cannot be used: %s", what);
+}
+
 static cot_status read_base(cot_claim *c)
 {
     char *path;
@@ -198,8 +206,9 @@ static cot_status read_base(cot_claim *c)
     if (cot_config_get_kind(c->recipe) == COT_CONFIG_MAP) COT_TRY(cot_config_copy(c->recipe, &c->base));
     else {
         const char *name = cot_config_text(c->recipe);
-        COT_TRY(cot_recipes_find(name ? name : "", &path));
-        const cot_status status = cot_config_read(path, &c->base);
+        cot_status status = cot_recipes_find(name ? name : "", &path);
+        if (status != COT_OK) return fail_within(status, c->recipe);
+        status = cot_config_read(path, &c->base);
         free(path);
         COT_TRY(status);
     }
@@ -257,14 +266,11 @@ static cot_status describe_arms(cot_claim *c)
 {
     for (size_t i = 0; i < c->arms; i++) {
         cot_config *recipe;
-        COT_TRY(make_recipe(c, i, &recipe));
-        const cot_status status = describe_arm(&c->arm[i], recipe);
+        cot_status status = make_recipe(c, i, &recipe);
+        if (status != COT_OK) return fail_within(status, cot_config_at(c->arms_node, i));
+        status = describe_arm(&c->arm[i], recipe);
         cot_config_destroy(recipe);
-        if (status != COT_OK) {
-            char what[512];
-            snprintf(what, sizeof what, "%s", cot_last_error());
-            return cot_fail(status, "claim %s, arm %s: %s", c->name, c->arm[i].name, what);
-        }
+        if (status != COT_OK) return fail_within(status, cot_config_at(c->arms_node, i));
     }
     return COT_OK;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <coterie/bench.h>
+#include <coterie/runtime.h>
 
 #include "study/claim.h"
 
@@ -25,15 +26,13 @@ bool cot_claim_arm_at(const cot_claim *c, size_t index, cot_claim_arm *out)
     const cot_claim_arm_state *arm = &c->arm[index];
     *out = (cot_claim_arm){.name = arm->name, .note = arm->note, .flops_per_token = arm->flops_per_token, .flops_forward = arm->flops_forward,
                            .parameters = arm->parameters, .parameters_active = arm->parameters_active};
-    double seconds = 0;
     for (int64_t seed = 1; seed <= c->seeds; seed++) {
         const cot_claim_result *result = cot_claim_result_of(c, index, seed);
         if (!result) continue;
         out->done++;
         out->failed += result->failed;
-        seconds += result->value[COT_MEASURE_seconds];
     }
-    out->seconds = out->done ? seconds / (double)out->done : NAN;
+    out->seconds = cot_claim_mean(c, index, COT_MEASURE_seconds);
     out->cpu_seconds = cot_claim_mean(c, index, COT_MEASURE_cpu_seconds);
     return true;
 }
@@ -81,10 +80,10 @@ cot_claim_info cot_claim_describe(const cot_claim *c)
         info.runs += c->seeds;
         info.done += arm.done;
         info.flops_left += (double)(c->seeds - arm.done) * flops;
-        if (arm.done) known_flops += (double)arm.done * flops, known_seconds += (double)arm.done * arm.seconds;
+        if (isfinite(arm.cpu_seconds)) known_flops += flops, known_seconds += arm.cpu_seconds / cot_get_threads();
     }
     if (info.flops_left > 0)
-        info.seconds_left = known_flops > 0 ? info.flops_left * known_seconds / known_flops : info.flops_left / (0.35 * cot_machine_product_peak(true));
+        info.seconds_left = known_flops > 0 ? info.flops_left * known_seconds / known_flops : info.flops_left / (0.25 * cot_machine_product_peak(true));
     info.verdict = judge_all(c, info.done == info.runs);
     return info;
 }

@@ -29,8 +29,10 @@ static json_t *member_json(const char *family, const cot_registry_member *member
         json_array_append_new(options,
                               json_pack("{s:s, s:o, s:s, s:s?}", "name", option.name, "default",
                                         default_json(option.value), "allowed", option.range, "help", option.help));
-    return json_pack("{s:s, s:s?, s:s?, s:o}", "name", member->name, "source", member->source, "summary",
-                     member->summary, "options", options);
+    json_t *json = json_pack("{s:s, s:s?, s:s?, s:o}", "name", member->name, "source", member->source, "summary",
+                             member->summary, "options", options);
+    if (member->input) json_object_set_new(json, "input", json_string(member->input));
+    return json;
 }
 
 static json_t *family_json(const cot_registry_family *family)
@@ -105,6 +107,7 @@ static void print_member(const cot_registry_family *family, const cot_registry_m
            member->summary ? member->summary : "");
     if (member->source) printf("source: %s\n", member->source);
     print_spec(family, member);
+    if (member->input) printf("in coterie route: %s\n", member->input);
     if (member->options == 0) {
         printf("nothing can be set in it\n");
         return;

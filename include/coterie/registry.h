@@ -25,6 +25,7 @@ typedef struct {
     const char *source;    /**< keys in docs/references.bib, separated by ", "; NULL = common knowledge */
     const char *summary;   /**< one line */
     size_t      options;   /**< how many */
+    const char *input;     /**< of a router: what `coterie route` reads beside plain logits; else NULL */
 } cot_registry_member;
 
 /** One thing that can be set in a member. */

@@ -72,6 +72,7 @@ static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, con
 const cot_router_ops cot_router_base = {
     .member = {"base", "lewis2021base", "balanced assignment by auction in training, the best expert in evaluation", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_SCORES,
+    .lab_input = "\"group\" (lengths: tokens that are balanced together), with \"training\"",
     .state_size = sizeof(base),
     .setup = setup,
     .score = score,

@@ -122,6 +122,7 @@ const cot_router_ops cot_router_batchwise = {
     .member = {"batchwise", "shazeer2017outrageously", "every expert takes the same number of tokens; thresholds at inference",
                options},
     .traits = COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT | COT_ROUTER_SCORES | COT_ROUTER_OWN_SLOTS,
+    .lab_input = "\"thresholds\" (E probabilities), \"group\" (lengths: tokens that experts take from together)",
     .state_size = sizeof(batchwise),
     .setup = setup,
     .score = score,

@@ -49,6 +49,7 @@ static void language_select(cot_router *r, cot_tape *tape, const cot_route_input
 const cot_router_ops cot_router_language = {
     .member = {"language", "fan2021beyond", "one expert for each label", language_options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_UNIT_GATES | COT_ROUTER_NO_LOGITS,
+    .lab_input = "\"labels\" (T whole numbers, -1 unknown)",
     .state_size = sizeof(cot_router_common),
     .setup = language_setup,
     .score = language_score,
@@ -107,6 +108,7 @@ static void task_select(cot_router *r, cot_tape *tape, const cot_route_input *in
 const cot_router_ops cot_router_task = {
     .member = {"task", "kudugunta2021beyond", "one learned decision for each label", task_options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL,
+    .lab_input = "\"labels\" (T whole numbers), \"positions\" or \"sequences\" (where documents begin)",
     .state_size = sizeof(task_state),
     .setup = task_setup,
     .score = task_score,

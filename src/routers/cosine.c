@@ -59,6 +59,7 @@ const cot_router_ops cot_router_cosine = {
     .member = {"cosine", "chi2022representation, hwang2023tutel", "cosine to expert embeddings over a learned temperature", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT |
               COT_ROUTER_SCORES | COT_ROUTER_TAKES_BIAS,
+    .lab_input = "\"bias\" (E, added to probabilities where experts are chosen)",
     .state_size = sizeof(cosine),
     .setup = setup,
     .score = score,

@@ -221,10 +221,10 @@ static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, con
     const deepseek *s = r->state;
     cot_tensor *logits = cot_router_round(r, tape, scores->logits);
     cot_tensor *affinity = cot_router_round(r, tape, s->score == 1 ? cot_sigmoid(tape, logits) : cot_softmax(tape, logits));
-    const view v = {s, logits, affinity, in->bias, r->num_experts};
+    const view v = {s, logits, affinity, cot_router_bias(in->bias, r->num_experts), r->num_experts};
     cot_router_check_finite(tape, logits);
     if (cot_tape_failed(tape)) return;
-    const bool plain = !in->bias && s->topk_group == s->num_groups;
+    const bool plain = !v.bias && s->topk_group == s->num_groups;
     cot_tensor *ranked = plain ? logits : rank_allowed(tape, &v);
     cot_routing_start(tape, cot_tensor_rows(logits), r->num_experts, s->top_k, cot_tensor_rows(logits) * s->top_k, out);
     if (cot_tape_failed(tape)) return;
@@ -241,6 +241,7 @@ const cot_router_ops cot_router_deepseek = {
                "top-k of the best groups, affinities by softmax or sigmoid, with a bias for balance", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT |
               COT_ROUTER_SCORES | COT_ROUTER_TAKES_BIAS,
+    .lab_input = "\"bias\" (E, added where groups and experts are chosen), with \"training\" \"sequences\" (lengths, for undropped_sequences)",
     .state_size = sizeof(deepseek),
     .setup = setup,
     .score = score,

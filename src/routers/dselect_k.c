@@ -83,6 +83,7 @@ static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, con
 const cot_router_ops cot_router_dselect_k = {
     .member = {"dselect_k", "hazimeh2021dselect", "selectors that code experts in smooth binary digits", options},
     .traits = COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_UNIT_GATES | COT_ROUTER_NO_EXPERT_LOGITS,
+    .lab_input = "\"logits\" are T x (top_k * (digits + 1)) for 2 ^ digits experts: digits of each selector, then their weights",
     .state_size = sizeof(dselect),
     .setup = setup,
     .experts_of = experts_of,

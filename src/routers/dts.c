@@ -103,6 +103,7 @@ static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, con
 const cot_router_ops cot_router_dts = {
     .member = {"dts", "nie2021evomoe", "dense at first, sparse in the end, by temperature", options},
     .traits = COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT | COT_ROUTER_SCORES,
+    .lab_input = "\"noise\" (T x E, uniform draws), with \"training\"",
     .state_size = sizeof(dts),
     .setup = setup,
     .end_step = end_step,

@@ -146,7 +146,7 @@ static int64_t pick_all(const cot_router *r, cot_tape *tape, cot_runs groups, in
         const int64_t from = cot_runs_from(groups, g), to = cot_runs_to(groups, g, tokens);
         const int64_t picks = picks_of(s, to - from, experts);
         if (s->max_experts) cap_tokens(s, tape, key + from * experts, to - from, experts, picks);
-        cot_pick_columns(tape, key, from, to, experts, picks, base, s->max_experts ? 0 : cot_key_tolerance(tape), place);
+        cot_pick_columns(tape, key, from, to, experts, picks, base, s->max_experts ? 1e-9 : cot_key_tolerance(tape), place);
         base += picks;
         most = picks > most ? picks : most;
     }
@@ -190,6 +190,7 @@ const cot_router_ops cot_router_expert_choice = {
     .member = {"expert_choice", "zhou2022expertchoice", "experts pick tokens; looks ahead in a causal model", options},
     .traits = COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT | COT_ROUTER_SCORES |
               COT_ROUTER_OWN_SLOTS,
+    .lab_input = "\"group\" (lengths: tokens that experts pick from together)",
     .state_size = sizeof(expert_choice),
     .setup = setup,
     .score = score,

@@ -129,6 +129,7 @@ const cot_router_ops cot_router_gshard = {
     .member = {"gshard", "lepikhin2020gshard", "top-2 in groups, the second expert by chance", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT |
               COT_ROUTER_UNIT_GATES | COT_ROUTER_SCORES,
+    .lab_input = "\"noise\" (T x E, uniform draws: column 0 for random, all for sampling), \"group\" (lengths), with \"training\"",
     .state_size = sizeof(gshard),
     .setup = setup,
     .score = score,

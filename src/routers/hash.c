@@ -180,6 +180,7 @@ static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, con
 const cot_router_ops cot_router_hash = {
     .member = {"hash", "roller2021hash", "a fixed function of token ids", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_NO_LOGITS,
+    .lab_input = "\"tokens\" (T ids), \"positions\" (T, for position), \"targets\" (T ids, -1 unknown, for oracle), \"sequences\" (lengths: no previous token at a start)",
     .state_size = sizeof(hash_state),
     .setup = setup,
     .prepare = prepare,

@@ -220,6 +220,7 @@ static void select(cot_router *r, cot_tape *tape, const cot_route_input *in, con
 const cot_router_ops cot_router_hierarchical = {
     .member = {"hierarchical", "shazeer2017outrageously, jordan1994hierarchical", "a gate over groups, and one in each group", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_UNIT_GATES | COT_ROUTER_SCORES,
+    .lab_input = "\"primary_logits\" (T x groups) beside \"logits\" (T x E, experts of a group neighbours); \"noise\" and \"raw_noise_std\" (T x E) with \"training\"",
     .state_size = sizeof(hierarchical),
     .setup = setup,
     .score = score,

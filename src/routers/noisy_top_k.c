@@ -82,6 +82,7 @@ const cot_router_ops cot_router_noisy_top_k = {
                "the k largest logits after learned noise, gates a softmax over them", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT |
               COT_ROUTER_SCORES | COT_ROUTER_UNIT_GATES | COT_ROUTER_NOISY,
+    .lab_input = "\"noise\" (T x E, standard normal draws), \"raw_noise_std\" (T x E, scale of the noise before its softplus), with \"training\"",
     .state_size = sizeof(noisy),
     .setup = setup,
     .score = score,

@@ -195,6 +195,7 @@ const cot_router_ops cot_router_product_key = {
     .member = {"product_key", "lample2019large, he2024mixture", "retrieval among n^2 experts by two sets of n sub-keys", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_SQUARE | COT_ROUTER_NO_SHARES |
               COT_ROUTER_NO_EXPERT_LOGITS,
+    .lab_input = "\"logits\" are scores of sub-keys, T x (heads * 2 * n) for n * n experts: each head's first half, then its second",
     .state_size = sizeof(product_key),
     .setup = setup,
     .score = score,

@@ -72,6 +72,7 @@ static void random_select(cot_router *r, cot_tape *tape, const cot_route_input *
 const cot_router_ops cot_router_random = {
     .member = {"random", "roller2021hash", "experts by chance, anew each step; nothing is learned", random_options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_UNIT_GATES | COT_ROUTER_NO_LOGITS,
+    .lab_input = "\"noise\" (T x E, uniform draws: the largest win)",
     .state_size = sizeof(random_state),
     .setup = random_setup,
     .score = score,
@@ -115,6 +116,7 @@ static void thor_select(cot_router *r, cot_tape *tape, const cot_route_input *in
 const cot_router_ops cot_router_thor = {
     .member = {"thor", "zuo2022taming", "one random expert for the whole batch in training", thor_options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_UNIT_GATES | COT_ROUTER_NO_LOGITS,
+    .lab_input = "\"noise\" (T x E, uniform draws, of which column 0 counts), \"positions\"",
     .state_size = sizeof(thor_state),
     .setup = thor_setup,
     .score = score,

@@ -181,6 +181,7 @@ const cot_router_ops cot_router_reinforce = {
     .member = {"reinforce", "clark2022unified, williams1992simple", "a policy that learns from the tokens' losses (RL-R, bandit)", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT |
               COT_ROUTER_UNIT_GATES | COT_ROUTER_SCORES,
+    .lab_input = "\"reward\" (T, for the policy's loss), \"noise\" (T x E, uniform draws, of which column 0 counts), with \"training\"",
     .state_size = sizeof(reinforce),
     .setup = setup,
     .begin_step = begin_step,

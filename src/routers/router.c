@@ -163,9 +163,17 @@ static cot_tensor *add_bias(cot_tape *tape, const cot_tensor *clean, const cot_t
     return sum;
 }
 
+const double *cot_router_bias(const double *bias, int64_t experts)
+{
+    for (int64_t e = 1; bias && e < experts; e++)
+        if (bias[e] != bias[0]) return bias;
+    return NULL;
+}
+
 void cot_router_choose_with(const cot_router *r, cot_tape *tape, cot_tensor *logits, const double *bias, cot_routing *out)
 {
     cot_router_choose(r, tape, logits, logits, out);
+    bias = cot_router_bias(bias, r->num_experts);
     if (!bias || cot_tape_failed(tape)) return;
     const cot_tensor *ranked = add_bias(tape, logits, out->probs, bias);
     if (!cot_tape_failed(tape)) cot_top_k_rows(tape, ranked, r->top_k, out->expert);

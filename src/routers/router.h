@@ -73,6 +73,7 @@ typedef struct cot_router_ops {
     /* (optional) Around a training step: forgets what passes tallied; moves buffers by what they tallied since. */
     void (*begin_step)(cot_router *r);
     void (*end_step)(cot_router *r);
+    const char *lab_input;  /* (optional) what the router lab reads besides logits, for `coterie list` */
     /* (optional) How many experts a lab's matrix of so many columns is about; else as many. 0: none fit. */
     int64_t (*experts_of)(const cot_config *spec, int64_t columns);
     double (*flops)(const cot_router *r);  /* (optional) forward, per token; else those of a matrix [E, D] */
@@ -160,7 +161,9 @@ void cot_router_choose(const cot_router *r, cot_tape *tape, cot_tensor *clean, c
  * ties to the lower index. Gates are the weights. */
 void cot_router_above(const cot_router *r, cot_tape *tape, cot_tensor *weight, double threshold, cot_routing *out);
 
-/* The same by logits alone; with a bias [E], experts rank by probability + bias. */
+/* The same by logits alone; with a bias [E], experts rank by probability + bias. A bias that is the same for all changes nothing, and
+ * experts rank by logits, which no rounding makes equal: NULL stands for it. */
+const double *cot_router_bias(const double *bias, int64_t experts);
 void cot_router_choose_with(const cot_router *r, cot_tape *tape, cot_tensor *logits, const double *bias, cot_routing *out);
 
 #endif

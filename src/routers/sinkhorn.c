@@ -107,6 +107,7 @@ const cot_router_ops cot_router_sinkhorn = {
     .member = {"sinkhorn", "clark2022unified, sinkhorn1967concerning", "the best experts under an entropic transport plan (S-BASE)",
                options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT | COT_ROUTER_SCORES,
+    .lab_input = "\"group\" (lengths: tokens that are balanced together), with \"training\"",
     .state_size = sizeof(sinkhorn),
     .setup = setup,
     .score = score,

@@ -101,6 +101,7 @@ const cot_router_ops cot_router_soft_moe = {
     .member = {"soft_moe", "puigcerver2023sparse", "experts work on mixtures of tokens; looks ahead in a causal model", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT | COT_ROUTER_UNIT_GATES | COT_ROUTER_SCORES |
               COT_ROUTER_OWN_SLOTS,
+    .lab_input = "\"logits\" are T x (E * slots); \"sequences\" or \"group\" (lengths: tokens that mix)",
     .state_size = sizeof(soft_moe),
     .setup = setup,
     .experts_of = experts_of,

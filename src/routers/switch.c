@@ -46,6 +46,7 @@ const cot_router_ops cot_router_switch = {
     .member = {"switch", "fedus2021switch", "one expert per token, weighted by its probability", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT |
               COT_ROUTER_SCORES | COT_ROUTER_TAKES_BIAS,
+    .lab_input = "\"bias\" (E, added to probabilities where experts are chosen)",
     .state_size = sizeof(switch_state),
     .setup = setup,
     .score = score,

@@ -70,6 +70,7 @@ const cot_router_ops cot_router_top_k = {
     .member = {"top_k", "jiang2024mixtral", "the k largest logits, gates from a softmax", options},
     .traits = COT_ROUTER_FIXED_K | COT_ROUTER_CAUSAL | COT_ROUTER_TOKEN_EQUIVARIANT | COT_ROUTER_EXPERT_EQUIVARIANT |
               COT_ROUTER_SCORES | COT_ROUTER_UNIT_GATES | COT_ROUTER_TAKES_BIAS,
+    .lab_input = "\"bias\" (E, added to probabilities where experts are chosen)",
     .state_size = sizeof(top_k),
     .setup = setup,
     .score = score,

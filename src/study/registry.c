@@ -98,9 +98,10 @@ cot_status cot_registry_family_find(const char *name, cot_registry_family *out)
     return COT_OK;
 }
 
-static cot_registry_member describe(const cot_member *member)
+static cot_registry_member describe(const family *of, const cot_member *member)
 {
-    cot_registry_member out = {member->name, member->source, member->summary, 0};
+    cot_registry_member out = {member->name, member->source, member->summary, 0, NULL};
+    if (of->at == cot_router_at) out.input = ((const cot_router_ops *)member)->lab_input;
     while (member->options && member->options[out.options].name) out.options++;
     return out;
 }
@@ -109,7 +110,7 @@ bool cot_registry_member_at(const char *of, size_t index, cot_registry_member *o
 {
     const family *found = find_family(of);
     const cot_member *member = found ? found->at(index) : NULL;
-    if (member) *out = describe(member);
+    if (member) *out = describe(found, member);
     return member != NULL;
 }
 
@@ -124,14 +125,14 @@ cot_status cot_registry_member_find(const char *of, const char *name, cot_regist
 {
     const cot_member *member;
     COT_TRY(find_member(of, name, &member));
-    *out = describe(member);
+    *out = describe(find_family(of), member);
     return COT_OK;
 }
 
 bool cot_registry_option_at(const char *of, const char *member_name, size_t index, cot_registry_option *out)
 {
     const cot_member *member;
-    if (find_member(of, member_name, &member) != COT_OK || index >= describe(member).options) return false;
+    if (find_member(of, member_name, &member) != COT_OK || index >= describe(find_family(of), member).options) return false;
     const cot_option *option = &member->options[index];
     out->name = option->name;
     out->help = option->help;

@@ -11,12 +11,12 @@ from oracle_core import INF, Var, exp, log, ranking, sigmoid, softmax, softplus,
 ROUTERS = {}
 
 
-def router(kind, options, own_slots=False, columns=None, blind=False):
+def router(kind, options, own_slots=False, columns=None, blind=False, masks=True):
     """Registers a router and how its options are drawn at random for E experts; columns draws (E, columns of the logits) where
-    those are no experts'; blind: no scores that balance rules could read."""
+    those are no experts'; blind: no scores that balance rules could read; masks: also tried with masked experts and ties."""
 
     def add(function):
-        function.options, function.own_slots, function.columns, function.blind = options, own_slots, columns, blind
+        function.options, function.own_slots, function.columns, function.blind, function.masks = options, own_slots, columns, blind, masks
         ROUTERS[kind] = function
         return function
 
@@ -65,6 +65,24 @@ def top_k(case, o, r):
 def switch(case, o, r):
     chosen = [order[:1] for order in biased_orders(case, r)]
     return dict(k=1, chosen=chosen, gates=pick(r["probs"], chosen))
+
+
+@router("cosine", lambda rng, E: dict(top_k=rng.randint(1, E), norm_topk_prob=rng.random() < 0.5))
+def cosine(case, o, r):
+    return top_k(case, dict(o, softmax="all"), r)
+
+
+@router("task", lambda rng, E: dict(top_k=rng.randint(1, E)), masks=False)
+def task(case, o, r):
+    """A document's tokens take the logits of its first: where positions say 0, or another label begins."""
+    rows, labels = [], [max(0, label) for label in case["labels"]]
+    for t, row in enumerate(r["clean"]):
+        begins = t == 0 or case["positions"][t] == 0 or labels[t] != labels[t - 1]
+        rows.append(row if begins else rows[-1])
+    chosen = [ranking(row)[: o["top_k"]] for row in rows]
+    probs = [softmax(row) for row in rows]
+    gates = pick(probs, chosen) if o["top_k"] == 1 else [softmax(row) for row in pick(rows, chosen)]
+    return dict(k=o["top_k"], chosen=chosen, gates=gates, clean=rows, ranked=rows, probs=probs)
 
 
 @router("dense_softmax", lambda rng, E: {})
@@ -117,12 +135,12 @@ def log_softmax(row):
     return [x - top - math.log(sum_) for x in row]
 
 
-def columns_by_rank(scores, tokens, expert):
+def columns_by_rank(scores, tokens, expert, tie=1e-14):
     """Tokens by descending score of an expert, masked ones left out; what differs by rounding alone goes by position."""
     live = sorted((t for t in tokens if scores[t][expert] > -INF), key=lambda t: (-scores[t][expert], t))
     groups = []
     for t in live:
-        if groups and scores[t][expert] >= scores[groups[-1][0]][expert] - 1e-14 * (1 + abs(scores[t][expert])):
+        if groups and scores[t][expert] >= scores[groups[-1][0]][expert] - tie * (1 + abs(scores[t][expert])):
             groups[-1].append(t)
         else:
             groups.append([t])
@@ -135,14 +153,48 @@ def gather_columns(case, picks):
     return chosen, [[picks[t, e] for e in row] for t, row in enumerate(chosen)]
 
 
-@router("expert_choice", lambda rng, E: dict(capacity_factor=rng.choice([0.5, 1, 2, 3]), divide_by_count=rng.random() < 0.3), own_slots=True)
+def lse(values):
+    top = max(values)
+    return -INF if top == -INF else top + math.log(math.fsum(math.exp(x - top) for x in values))
+
+
+def capped(p, n, b, entropy, rounds):
+    """ln A for probabilities p [tokens][experts]: columns of A sum to n, rows to at most b, entries to at most 1 (Dykstra)."""
+    T, E = len(p), len(p[0])
+    a = [[x / entropy if x > 0 else -INF for x in row] for row in p]
+    q = [[0.0] * E for _ in p]
+    u = [[0.0] * E for _ in p]
+    for _ in range(rounds):
+        for e in range(E):
+            column = lse([row[e] for row in a])
+            for t in range(T):
+                a[t][e] += math.log(n) - column if column > -INF else 0
+        for t in range(T):
+            before = [x + y for x, y in zip(a[t], q[t])]
+            r = min(0.0, math.log(b) - lse(before))
+            a[t] = [x + r for x in before]
+            q[t] = [x - y if y > -INF else 0.0 for x, y in zip(before, a[t])]
+        for t in range(T):
+            before = [x + y for x, y in zip(a[t], u[t])]
+            a[t] = [min(x, 0.0) for x in before]
+            u[t] = [x - y if y > -INF else 0.0 for x, y in zip(before, a[t])]
+    return a
+
+
+@router("expert_choice", lambda rng, E: dict(capacity_factor=rng.choice([0.5, 1, 2, 3]), divide_by_count=rng.random() < 0.3,
+                                             max_experts=rng.choice([0, 0, 1, 2]), entropy=rng.choice([0.01, 0.1, 1]), iterations=rng.choice([1, 20, 100])),
+        own_slots=True)
 def expert_choice(case, o, r):
     scores = [log_softmax([x.value for x in row]) for row in r["clean"]]
     picks, base, capacity = {}, 0, 0
     for tokens in case["groups"] or [list(range(case["T"]))]:
         n = min(len(tokens), max(1, math.floor(len(tokens) * o["capacity_factor"] / case["E"] + 1e-9))) if tokens else 0
+        ranked, tie = scores, 1e-14
+        if o["max_experts"] and tokens:
+            solved = capped([[math.exp(x) for x in scores[t]] for t in tokens], n, o["max_experts"], o["entropy"], o["iterations"])
+            ranked, tie = dict(zip(tokens, solved)), 1e-9
         for e in range(case["E"]):
-            for slot, t in enumerate(columns_by_rank(scores, tokens, e)[:n]):
+            for slot, t in enumerate(columns_by_rank(ranked, tokens, e, tie)[:n]):
                 picks[t, e] = base + slot
         base, capacity = base + n, max(capacity, n)
     chosen, slot = gather_columns(case, picks)
@@ -262,6 +314,34 @@ def sinkhorn(case, o, r):
     chosen = [row[: o["top_k"]] for row in order]
     gates = pick(r["probs"], chosen) if o["top_k"] > 1 else [[sigmoid(r["clean"][t][row[0]])] for t, row in enumerate(chosen)]
     return dict(k=o["top_k"], chosen=chosen, gates=gates)
+
+
+def assign(scores, tokens, E):
+    """The assignment with the largest total where an expert takes at most ceil(T / E): all of them, tried with memory."""
+    most, best = -(-len(tokens) // E), {}
+
+    def solve(i, left):
+        if i == len(tokens):
+            return 0.0, []
+        if (i, left) not in best:
+            options = []
+            for e in range(E):
+                if left[e]:
+                    value, rest = solve(i + 1, left[:e] + (left[e] - 1,) + left[e + 1:])
+                    options.append((scores[tokens[i]][e] + value, [e] + rest))
+            best[i, left] = max(options)
+        return best[i, left]
+
+    return solve(0, (most,) * E)[1]
+
+
+@router("base", lambda rng, E: dict(precision="1e-9"), masks=False)
+def base(case, o, r):
+    chosen = [ranking(row)[:1] for row in r["clean"]]
+    for tokens in groups_of(case) if case["training"] else []:
+        for t, e in zip(tokens, assign([[x.value for x in row] for row in r["clean"]], tokens, case["E"])):
+            chosen[t] = [e]
+    return dict(k=1, chosen=chosen, gates=[[sigmoid(r["clean"][t][row[0]])] for t, row in enumerate(chosen)])
 
 
 @router("prototype", lambda rng, E: dict(top_k=rng.choice([g for g in range(1, E + 1) if E % g == 0])))
@@ -408,6 +488,29 @@ def soft_moe(case, o, r):
     chosen = [ranking(row) for row in shares]
     return dict(k=E, chosen=chosen, gates=pick(shares, chosen), probs=shares, slots=([[t] * E for t in range(T)], None),
                 soft=dict(dispatch=dispatch, combine=[[w.value for w in row] for row in combine]))
+
+
+def product_columns(rng, o):
+    n = rng.randint(2, 4)
+    return n * n, o["heads"] * 2 * n
+
+
+@router("product_key", lambda rng, E: dict(heads=rng.randint(1, 2), top_k=rng.randint(1, 2), query_dim=4, score=rng.choice(["softmax", "sigmoid"])),
+        columns=product_columns, blind=True)
+def product_key(case, o, r):
+    chosen, gates, E = [], [], case["E"]
+    n = math.isqrt(E)
+    for row in r["given"]:
+        experts, weights = [], []
+        for h in range(o["heads"]):
+            first, second = row[2 * h * n:(2 * h + 1) * n], row[(2 * h + 1) * n:(2 * h + 2) * n]
+            score = [first[e // n] + second[e % n] for e in range(E)]
+            kept = ranking(score)[: o["top_k"]]
+            experts += kept
+            weights += softmax([score[e] for e in kept]) if o["score"] == "softmax" else [sigmoid(score[e]) for e in kept]
+        chosen.append(experts)
+        gates.append(weights)
+    return dict(k=o["heads"] * o["top_k"], chosen=chosen, gates=gates)
 
 
 # ---- policies ----

@@ -181,7 +181,7 @@ def loss(case, r, rule):
 
 def live_only(case):
     """The case without tokens whose experts are all masked, and which tokens are left."""
-    scored = not ROUTERS[case["router"]["kind"]].columns
+    scored = not ROUTERS[case["router"]["kind"]].columns and ROUTERS[case["router"]["kind"]].masks
     live = [t for t in range(case["T"]) if not scored or any(x > -INF for x in case["logits"][t])]
     some = dict(case, T=len(live))
     for key in ("groups", "sequences"):
@@ -278,8 +278,8 @@ def random_groups(rng, T):
 def random_case(rng, kind):
     T, E = rng.randint(1, 9), rng.randint(1, 6)
     router = random_router(rng, kind, E)
-    columns, masked = E, not ROUTERS[kind].columns
-    if not masked:
+    columns, masked = E, not ROUTERS[kind].columns and ROUTERS[kind].masks
+    if ROUTERS[kind].columns:
         E, columns = ROUTERS[kind].columns(rng, router)
     scale, grid = rng.choice([0.3, 1, 4, 30]), rng.random() < 0.3  # on a grid there are ties
     logits = [[rng.gauss(0, scale) for _ in range(columns)] for _ in range(T)]
@@ -295,8 +295,8 @@ def random_case(rng, kind):
                     "min_capacity": rng.choice([0, 0, 2]), "round": rng.choice(["ceil", "floor"])}
     noise = draws() if kind == "noisy_top_k" else [[rng.random() for _ in range(columns)] for _ in range(T)]
     groups = rng.choice([g for g in range(1, E + 1) if E % g == 0])
-    scores = [] if ROUTERS[kind].blind else [k for k in ["aux", "z_loss"] + READS_SCORES if masked or k != "z_loss"]
-    biased = kind in ("top_k", "switch", "deepseek") and rng.random() < 0.4
+    scores = [] if ROUTERS[kind].blind else [k for k in ["aux", "z_loss"] + READS_SCORES if not ROUTERS[kind].columns or k != "z_loss"]
+    biased = kind in ("top_k", "switch", "cosine", "deepseek") and rng.random() < 0.4
     return {"T": T, "E": E, "router": router, "bias": [rng.gauss(0, 0.3) for _ in range(E)] if biased else None,
             "thresholds": [rng.random() for _ in range(E)] if kind == "batchwise" and rng.random() < 0.6 else None, "logits": logits, "noise": noise, "raw": draws() if rng.random() < 0.6 else None,
             "groups": random_groups(rng, T), "training": rng.random() < 0.7, "balance": [random_rule(rng, scores) for _ in range(rng.randint(0, 4))],

@@ -27,6 +27,8 @@ def by_draws(draws, experts):
 GSHARD = {"logits": logs(SIX), "noise": by_draws([0.9, 0.3, 0.1, 0.99, 0.5, 0.2], 3), "training": True}
 FIRST = {"0:0": 0.666667, "1:0": 0.555556, "1:2": 0.444444, "3:1": 0.625, "4:1": 0.666667}
 
+NOISY = {"logits": [[0.5, 0.2, -0.1, 0]], "raw_noise_std": [[0, 0.5, -0.5, 1]], "noise": [[0.3, -1, 1.2, 0.4]], "training": True}
+
 CASES = [
     ("top-2, renormalised", "{kind: top_k, top_k: 2}", {"logits": [[1, 0.2, -0.5, 0.7]]},
      {"gates": {"0:0": 0.574443, "0:3": 0.425557}}, []),
@@ -56,6 +58,31 @@ CASES = [
     ("Mixtral's gates by name", "{kind: top_k, preset: mixtral}", {"logits": logs(SIX[:1])}, {"gates": {"0:0": 0.666667, "0:1": 0.333333}}, []),
     ("Soft MoE: slots mix tokens, tokens mix slots", "{kind: soft_moe}", {"logits": logs([[0.5, 0.25], [0.25, 0.5], [0.25, 0.25]])},
      {"dispatch": [[0.5, 0.25], [0.25, 0.5], [0.25, 0.25]], "combine": [[0.666667, 0.333333], [0.333333, 0.666667], [0.5, 0.5]], "importance": [1.5, 1.5]}, []),
+    ("ranking is by logits, also where probabilities are 0", "{kind: top_k, top_k: 2}", {"logits": [[80, -3000, -2000]], "bias": [0, 0, 0]},
+     {"gates": {"0:0": 1.0, "0:2": 0.0}}, []),
+    ("and where sigmoids are 1", "{kind: deepseek, score: sigmoid, top_k: 1}", {"logits": [[40, 50, 70, 60]], "bias": [0.5] * 4}, {"gates": {"0:2": 1.0}}, []),
+    ("noisy top-k and its load", "{kind: noisy_top_k, top_k: 2}", NOISY,
+     {"gates": {"0:0": 0.545285, "0:3": 0.454715}, "losses": {"load": 0.200594}, "gradient0": [0.280713, -0.054512, -0.709866, 0.483665],
+      "raw0": [-0.003814, -0.011355, -0.339840, 0.142874]}, ["--balance", "{kind: load, coef: 1}"]),
+    ("load, its threshold a constant", "{kind: noisy_top_k, top_k: 2}", NOISY,
+     {"losses": {"load": 0.200594}, "gradient0": [0.280713, -0.054512, -0.482978, -0.053825], "raw0": [-0.003814, -0.011355, -0.237049, -0.014300]},
+     ["--balance", "{kind: load, coef: 1, threshold_grad: false}"]),
+    ("losses read clean logits, also under noise", "{kind: noisy_top_k, top_k: 1}",
+     {"logits": [[1, 2, 3]], "noise": [[9, 0, -9]], "training": True}, {"load": [1, 0, 0], "losses": {"aux": 0.270092, "z_loss": 11.611778}},
+     ["--balance", "{kind: aux, coef: 1}", "--balance", "{kind: z_loss, coef: 1}"]),
+    ("load with the k-th of all, every expert chosen: the hard count", "{kind: noisy_top_k, top_k: 2}",
+     {"logits": [[0.5, 0.2], [1, 2]], "noise": [[0.3, -1], [1, 1]], "training": True}, {"load": [2, 2], "losses": {"load": 0.0}},
+     ["--balance", "{kind: load, coef: 1, threshold: kth}"]),
+    ("larger probabilities of a choice go first", "{kind: top_k, top_k: 2}", {"logits": logs([[0.6, 0.4], [0.7, 0.3], [0.2, 0.8]])},
+     {"dropped": [[1, 1], [2, 0]], "slots": {"0:0": 1, "0:1": 1, "1:0": 0, "2:1": 0}, "capacity": 2},
+     ["--capacity", "{capacity_factor: 0.6, policy: probability, round: ceil}"]),
+    ("batchwise: ceil(k T / E) tokens each", "{kind: batchwise, top_k: 1}", {"logits": logs(SIX[:4]), "training": True},
+     {"load": [2, 2, 2], "capacity": 2, "gates": {"0:0": 0.666667, "0:1": 0.333333, "1:2": 1.0, "2:0": 1.0, "3:1": 0.625, "3:2": 0.375}}, []),
+    ("product keys", "{kind: product_key, heads: 1, top_k: 2, query_dim: 4}", {"logits": [[0.25, 1, 0.75, -0.5, 1, 0.5, -0.35, 0.7]]},
+     {"gates": {"0:4": 0.562177, "0:8": 0.437823}}, []),
+    ("top-2 as it is", "{kind: top_k, top_k: 2, norm_topk_prob: false}", {"logits": [[1, 0.2, -0.5, 0.7]]}, {"gates": {"0:0": 0.414374, "0:3": 0.306976}}, []),
+    ("two of two groups, one expert in each", "{kind: hierarchical, top_groups: 2, top_k: 1}", {"logits": [[1, 2, 9, 3]], "primary_logits": [[2, 1]]},
+     {"gates": {"0:1": 0.731059, "0:2": 0.268941}}, []),
     ("loss-free bias: the overloaded goes down, the starved up", "{kind: switch}", {"logits": [[2, 1, 0], [2, 1, 0], [0, 1, 0]]},
      {"load": [2, 1, 0], "bias": [-0.001, 0.0, 0.001], "losses": {}}, ["--balance", "{kind: loss_free}"]),
     ("Switch's auxiliary loss", "{kind: switch}", {"logits": [[2, 1, 0, 0], [1, 3, 0, -1], [0.5, 0, 0, 0], [0, 0, 2, 1]]},
@@ -114,6 +141,8 @@ def view(out, key):
         return [[a["token"], a["expert"]] for a in out["dropped"]]
     if key.startswith("gradient"):
         return out["gradient"]["logits"][int(key[8:])]
+    if key.startswith("raw"):
+        return out["gradient"]["raw_noise_std"][int(key[3:])]
     return out[key]
 
 

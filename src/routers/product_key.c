@@ -5,7 +5,7 @@
  *   q = norm(W_r x) = (q1, q2)      score of expert i n + j = <key1_i, q1> + <key2_j, q2>      gates from the kept scores
  *
  * query_norm: batch keeps queries spread, and so the use of experts even; statistics are those of the pass while training
- * (padding left out), running ones otherwise. shared_keys: all heads search the same sub-keys (PEER), or each its own (PKM).
+ * (padding left out), running ones otherwise; layer and rms norm each head's query by itself. shared_keys: all heads search the same sub-keys (PEER), or each its own (PKM).
  *
  * In the lab, logits are the scores of sub-keys, [T, heads * 2 * n]: each head's first half, then its second.
  *
@@ -16,13 +16,14 @@
 #include "base/fail.h"
 #include "base/memory.h"
 #include "ops/batch_norm.h"
+#include "ops/group_norm.h"
 #include "ops/product_key.h"
 #include "ops/row_maps.h"
 #include "ops/softmax.h"
 #include "ops/values.h"
 #include "routers/router.h"
 
-enum { NORM_NONE, NORM_BATCH };
+enum { NORM_NONE, NORM_BATCH, NORM_LAYER, NORM_RMS };
 enum { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_RELU };
 
 typedef struct {
@@ -43,7 +44,7 @@ static const cot_option options[] = {
     COT_OPTION_INT(product_key, heads, 8, 1, 4096, "queries per token"),
     COT_OPTION_INT(product_key, top_k, 16, 1, 4096, "experts per head"),
     COT_OPTION_INT(product_key, query_dim, 128, 2, 65536, "width of a head's query; each half meets sub-keys of half of it"),
-    COT_OPTION_CHOICE(product_key, query_norm, NORM_BATCH, "none|batch", "normalisation of the queries"),
+    COT_OPTION_CHOICE(product_key, query_norm, NORM_BATCH, "none|batch|layer|rms", "normalisation of the queries: over the batch, or each head's query by itself"),
     COT_OPTION_DOUBLE(product_key, momentum, 0.1, 0, 1, "of the running statistics of query_norm: batch"),
     COT_OPTION_BOOL(product_key, shared_keys, true, "one pair of sets of sub-keys for all heads"),
     COT_OPTION_CHOICE(product_key, score, SCORE_SOFTMAX, "softmax|sigmoid|relu", "gates from a head's kept scores"),
@@ -79,7 +80,9 @@ static cot_status add_norm(product_key *s, const cot_build *build)
     const int64_t width = s->heads * s->query_dim;
     if (s->query_norm == NORM_NONE) return COT_OK;
     COT_TRY(cot_build_vector(build, "norm.weight", width, COT_INIT_ONE, &s->norm));
+    if (s->query_norm == NORM_RMS) return COT_OK;
     COT_TRY(cot_build_vector(build, "norm.bias", width, COT_INIT_ZERO, &s->norm_bias));
+    if (s->query_norm == NORM_LAYER) return COT_OK;
     COT_TRY(add_buffer(build, "norm.running_mean", width, COT_INIT_ZERO, &s->running_mean));
     COT_TRY(add_buffer(build, "norm.running_var", width, COT_INIT_ONE, &s->running_variance));
     s->seen = cot_calloc((size_t)(2 * width) * sizeof *s->seen);
@@ -128,6 +131,9 @@ static void score(cot_router *r, cot_tape *tape, const cot_route_input *in, cot_
         query = cot_batch_norm(tape, query, cot_tape_param(tape, s->norm), cot_tape_param(tape, s->norm_bias), in->padding,
                                s->running_mean, s->running_variance, s->eps, &seen);
         if (in->tally && !cot_tape_failed(tape)) count_statistics(s, &seen);
+    } else if (s->query_norm != NORM_NONE) {
+        cot_tensor *bias = s->norm_bias ? cot_tape_param(tape, s->norm_bias) : NULL;
+        query = cot_group_norm(tape, query, cot_tape_param(tape, s->norm), bias, s->heads, s->eps);
     }
     out->logits = query;
 }

@@ -6,6 +6,7 @@
 
 #include "kernels/batch_norm/batch_norm.h"
 #include "ops/batch_norm.h"
+#include "ops/group_norm.h"
 #include "ops/neurons.h"
 #include "ops/product_key.h"
 
@@ -154,6 +155,7 @@ static const int32_t entry_row[ENTRIES] = {2, 5, 2, 0, 6, 5, 2, 1, 0};
 
 typedef struct {
     double                table[COT_ROW_TERMS][ROWS * WIDTH];  /* down, up, linear */
+    const cot_bf16       *narrow;                /* the same tables in bf16, or NULL */
     cot_row_grads        *rows;
     bool                  values, gated;
     cot_neuron_activation activation;
@@ -161,7 +163,8 @@ typedef struct {
 
 static cot_param table_of(const pool *p, int term)
 {
-    return (cot_param){.value = {.dtype = COT_F64, .rank = 2, .shape = {ROWS, WIDTH, 1, 1}, .data = (void *)(uintptr_t)p->table[term]},
+    const void *rows = p->narrow ? (const void *)(p->narrow + term * ROWS * WIDTH) : (const void *)p->table[term];
+    return (cot_param){.value = {.dtype = p->narrow ? COT_BF16 : COT_F64, .rank = 2, .shape = {ROWS, WIDTH, 1, 1}, .data = (void *)(uintptr_t)rows},
                        .rows = p->rows, .rows_term = term};
 }
 
@@ -234,6 +237,34 @@ static void pool_gradients(void **state)
     }
 }
 
+/* bf16 rows are read as what they say: whole passes, forward and backward, equal those over the same numbers as reals,
+ * but for the order of sums of at most a dozen terms near 1. */
+static void bf16_rows_are_their_values(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 3; kind++) {
+        static cot_bf16 narrow[COT_ROW_TERMS][ROWS * WIDTH];
+        pool p = {.values = kind == 2, .gated = kind == 1};
+        difference_case c = {.count = 0};
+        cot_tensor *in[DIFFERENCE_INPUTS];
+        double out[2], dx[2][4 * WIDTH];
+        for (int term = 0; term < COT_ROW_TERMS; term++)
+            for (int64_t i = 0; i < ROWS * WIDTH; i++) {
+                narrow[term][i] = cot_f32_to_bf16((float)test_normal(13 + (uint64_t)term, (uint64_t)i));
+                p.table[term][i] = (double)cot_bf16_to_f32(narrow[term][i]);
+            }
+        add_input(&c, 4, WIDTH, 11);
+        add_input(&c, ENTRIES, 1, 12);
+        for (int as = 0; as < 2; as++) {
+            p.narrow = as ? narrow[0] : NULL;
+            out[as] = run_case(tape, &c, run_pool, &p, true, in);
+            memcpy(dx[as], in[0]->grad, sizeof dx[as]);
+        }
+        assert_true(fabs(out[0] - out[1]) < 1e-12);
+        for (int64_t i = 0; i < 4 * WIDTH; i++) assert_true(fabs(dx[0][i] - dx[1][i]) < 1e-12);
+    }
+}
+
 static void neurons_say_the_worked_case(void **state)
 {
     (void)state;
@@ -278,6 +309,38 @@ static void batch_norm_gradients(void **state)
     }
 }
 
+static cot_tensor *normalise_groups(cot_tape *t, cot_tensor *const *in, const void *layer)
+{
+    return probe(t, cot_group_norm(t, in[0], in[1], layer ? in[2] : NULL, 2, 1e-5));
+}
+
+static void group_norm_gradients(void **state)
+{
+    (void)state;
+    for (int layer = 0; layer < 2; layer++) {
+        difference_case c = {.count = 0};
+        add_input(&c, 5, 6, 24);
+        add_input(&c, 1, 6, 25);
+        if (layer) add_input(&c, 1, 6, 26);
+        check_gradients("group norm", &c, normalise_groups, layer ? &layer : NULL, 1e-7);
+    }
+}
+
+/* By hand, two groups of two: (1, 3) has mean 2 and deviation 1; (3, 4) has root mean square 5 / sqrt(2). */
+static void group_norm_says_the_worked_case(void **state)
+{
+    (void)state;
+    const double x[] = {1, 3, 3, 4}, gamma[] = {1, 2, 1, 1}, beta[] = {0.5, 0, 0, 0}, rms = 5 / sqrt(2);
+    const double layer[] = {-0.5, 2, -1, 1}, root[] = {1 / sqrt(5), 6 / sqrt(5), 3 / rms, 4 / rms};
+    cot_tape_reset(tape, false, false, 1, 1);
+    cot_tensor *in = constant(tape, 1, 4, x), *weight = constant(tape, 1, 4, gamma), *bias = constant(tape, 1, 4, beta);
+    const cot_tensor *a = cot_group_norm(tape, in, weight, bias, 2, 0), *b = cot_group_norm(tape, in, weight, NULL, 2, 0);
+    for (int i = 0; i < 4; i++) {
+        assert_true(fabs(cot_value_at(a->data, COT_F64, i) - layer[i]) < 1e-12);
+        assert_true(fabs(cot_value_at(b->data, COT_F64, i) - root[i]) < 1e-12);
+    }
+}
+
 static void batch_norm_says_the_worked_case(void **state)
 {
     (void)state;
@@ -299,8 +362,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_a_search_over_all),       cmocka_unit_test(finds_the_worked_case),
         cmocka_unit_test(retrieval_gradients),            cmocka_unit_test(not_finite_is_an_error),
+        cmocka_unit_test(bf16_rows_are_their_values),
         cmocka_unit_test(pool_gradients),                 cmocka_unit_test(neurons_say_the_worked_case),
         cmocka_unit_test(batch_norm_gradients),           cmocka_unit_test(batch_norm_says_the_worked_case),
+        cmocka_unit_test(group_norm_gradients),           cmocka_unit_test(group_norm_says_the_worked_case),
     };
     return cmocka_run_group_tests(tests, open_tapes, close_tapes);
 }

@@ -5,7 +5,8 @@
  *   q = norm(W_r x) = (q1, q2)      score of expert i n + j = <key1_i, q1> + <key2_j, q2>      gates from the kept scores
  *
  * query_norm: batch keeps queries spread, and so the use of experts even; statistics are those of the pass while training
- * (padding left out), running ones otherwise; layer and rms norm each head's query by itself. shared_keys: all heads search the same sub-keys (PEER), or each its own (PKM).
+ * (padding left out), running ones otherwise: in training, and there alone, a query knows a little of what comes later. layer and
+ * rms norm each head's query by itself. shared_keys: all heads search the same sub-keys (PEER), or each its own (PKM).
  *
  * In the lab, logits are the scores of sub-keys, [T, heads * 2 * n]: each head's first half, then its second.
  *

@@ -13,6 +13,7 @@
 #include "objectives/objective.h"
 #include "training/optimizers/optimizer.h"
 #include "training/patterns.h"
+#include "training/room.h"
 #include "training/schedules/schedule.h"
 
 typedef struct {
@@ -150,33 +151,6 @@ static cot_status take_data(cot_plan *plan, cot_prepare_progress progress, void 
     return COT_OK;
 }
 
-/* Bytes that this process may still take: what the system says is available, and the container's limit. */
-static int64_t available_bytes(void)
-{
-    int64_t available = INT64_MAX;
-    char line[128];
-    FILE *f = fopen("/proc/meminfo", "r");
-    while (f && fgets(line, sizeof line, f)) {
-        long long kilobytes;
-        if (sscanf(line, "MemAvailable: %lld kB", &kilobytes) == 1) available = kilobytes * 1024;
-    }
-    if (f) fclose(f);
-    long long limit = 0, used = 0;
-    FILE *max = fopen("/sys/fs/cgroup/memory.max", "r"), *now = fopen("/sys/fs/cgroup/memory.current", "r");
-    if (max && now && fscanf(max, "%lld", &limit) == 1 && fscanf(now, "%lld", &used) == 1 && limit - used < available) available = limit - used;
-    if (max) fclose(max);
-    if (now) fclose(now);
-    return available;
-}
-
-static cot_status check_memory(const cot_plan *plan)
-{
-    const int64_t needed = cot_plan_describe(plan).bytes, available = available_bytes();
-    if (needed <= available) return COT_OK;
-    return cot_fail(COT_OUT_OF_MEMORY, "the run needs about %.1f GB (%lld parameters), %.1f GB are free: make the model or the micro-batches smaller, or set train.recompute",
-                    (double)needed / 1e9, (long long)cot_model_describe(plan->model, 0).parameters_total, (double)available / 1e9);
-}
-
 /* A model that goes on keeps its symbols, and the longest sequence that it was meant for. */
 static cot_status make_model(cot_plan *plan)
 {
@@ -196,7 +170,7 @@ static cot_status prepare(cot_plan *plan, cot_prepare_progress progress, void *c
     COT_TRY(check_early(plan));
     COT_TRY(take_data(plan, progress, context));
     COT_TRY(make_model(plan));
-    return check_memory(plan);
+    return cot_room_check(plan->model->params, cot_plan_describe(plan).bytes, cot_room_available());
 }
 
 cot_status cot_plan_create(const cot_config *recipe, cot_prepare_progress progress, void *context, cot_plan **out)

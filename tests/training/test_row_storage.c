@@ -9,6 +9,7 @@
 
 #include "ops/values.h"
 #include "training/optimizers/row_updates.h"
+#include "training/room.h"
 
 enum { ROWS = 256, WIDTH = 64, COUNT = ROWS * WIDTH };
 
@@ -242,12 +243,75 @@ static void norm_counts_tables_when_asked(void **state)
     assert_true(fabs(first_norm(*state, "train.clip_tables=true") - without) < 1e-6 * without);
 }
 
+/* ---- room and shapes ---- */
+
+/* A table of 1024 rows of 100 reals takes 1.2288 MB in training, half of that in bf16; 0.2 MB are needed besides. */
+static void names_what_would_fit(void **state)
+{
+    (void)state;
+    cot_params *params;
+    cot_param *table;
+    const cot_param_spec spec = {.name = "table", .rank = 2, .shape = {1024, 100}, .update = COT_UPDATE_TOUCHED_ROWS};
+    assert_int_equal(cot_params_create(COT_F32, &params), COT_OK);
+    assert_int_equal(cot_params_add(params, &spec, &table), COT_OK);
+    const int64_t needed = 1228800 + 200000;
+    assert_int_equal(cot_room_check(params, needed, needed), COT_OK);
+    assert_int_equal(cot_room_check(params, needed * 1000, needed), COT_OUT_OF_MEMORY);
+    assert_non_null(strstr(cot_last_error(), "needs about 1.4 GB (102400 parameters), 0.0 GB are free: make the model"));
+    assert_int_equal(cot_room_check(params, needed, 614400 + 200000), COT_OUT_OF_MEMORY);
+    assert_non_null(strstr(cot_last_error(), "with experts.storage: bf16 it needs about 0.0 GB"));
+    assert_int_equal(cot_room_check(params, needed, 200000 + 200 * 600), COT_OUT_OF_MEMORY);  /* 200 rows of bf16 */
+    assert_non_null(strstr(cot_last_error(), "196 experts instead of 1024 would fit"));
+    cot_params_destroy(params);
+}
+
+/* Before any memory is taken: the largest pool that can be asked for. */
+static void refuses_what_does_not_fit(void **state)
+{
+    static const struct { const char *change, *message; } cases[] = {
+        {"model.layers.0.ffn.experts.num_experts=1073741824", "GB are free"},
+        {"model.layers.0.ffn.experts.num_experts=250", "has 250 experts for router 'product_key', expected a square such as 225 or 256"},
+        {"model.layers.0.ffn.router.top_k=17", "asks router 'product_key' for top_k = 17 of 16 sub-keys, expected at most as many"},
+        {"model.layers.0.ffn.router.query_dim=7", "has query_dim 7, expected an even number"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cot_plan *plan;
+        changes c = peer("f32", "train.steps=6");
+        c.list[0] = c.peer;
+        cot_config *config = recipe(*state, c.list);
+        assert_int_equal(cot_config_set(config, cases[i].change), COT_OK);
+        assert_int_not_equal(cot_plan_create(config, NULL, NULL, &plan), COT_OK);
+        if (!strstr(cot_last_error(), cases[i].message)) fail_msg("%s", cot_last_error());
+        cot_config_destroy(config);
+    }
+}
+
+/* Beside a dense feed-forward, in every layer; every norm of queries, every score. */
+static void stands_beside_dense_layers(void **state)
+{
+    static const char *const routers[] = {"query_norm: none, score: sigmoid", "query_norm: layer, score: relu, shared_keys: false", "query_norm: rms"};
+    for (size_t i = 0; i < sizeof routers / sizeof *routers; i++) {
+        char ffn[512];
+        double loss[60];
+        snprintf(ffn, sizeof ffn, "model.ffn=[{kind: dense, intermediate_size: 20}, {kind: sparse, router: {kind: product_key, heads: 2, top_k: 4, "
+                 "query_dim: 8, %s}, experts: {kind: neuron, num_experts: 256, gated: true}}]", routers[i]);
+        const char *const list[] = {ffn, "model.layers=[]", "train.steps=60", NULL};
+        cot_trainer *trainer = start(*state, NULL, list);
+        assert_int_equal(cot_model_layer_experts(cot_trainer_model(trainer), 0), 256);
+        go(trainer, 60, loss);
+        assert_true(loss[0] > 5 && loss[59] < 3.5);
+        cot_trainer_destroy(trainer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rounding_is_unbiased),  cmocka_unit_test(what_is_no_number_stays), cmocka_unit_test(small_updates_arrive),
         cmocka_unit_test(second_moments_decay),  cmocka_unit_test(loss_is_that_of_f32),     cmocka_unit_test(threads_do_not_matter),
         cmocka_unit_test(files_keep_the_bits),   cmocka_unit_test(norm_counts_tables_when_asked),
+        cmocka_unit_test(names_what_would_fit),  cmocka_unit_test(refuses_what_does_not_fit),
+        cmocka_unit_test(stands_beside_dense_layers),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

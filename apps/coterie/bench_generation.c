@@ -68,7 +68,7 @@ static double median(runner *r)
 
 static int measure(const cli_args *args, bool bf16, double seconds[MODELS])
 {
-    runner r[MODELS] = {{NULL}};
+    runner r[MODELS] = {{.session = NULL}};
     int    code = CLI_OK;
     for (int i = 0; i < MODELS && code == CLI_OK; i++) code = start(args, names[i], bf16, &r[i]);
     for (int64_t t = 0; t < TOKENS && code == CLI_OK; t += ROUND)

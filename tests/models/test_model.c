@@ -147,6 +147,7 @@ static void tokenizers_come_along(void **state)
     CHECK_OK(cot_model_save(model, tokenizer, scratch_path(&s, "model")));
     CHECK_OK(cot_model_load(s.path, &back, &back_tokenizer));
     assert_int_equal(cot_tokenizer_fingerprint(back_tokenizer), cot_tokenizer_fingerprint(tokenizer));
+    cot_tokenizer_destroy(back_tokenizer);
     cot_model_destroy(back);
     cot_model_destroy(model);
     /* A model with fewer symbols than its tokenizer is none. */

@@ -235,8 +235,8 @@ def compare_model(name, coterie, folder, shared):
         ask(file, short_rows(shared / "data/eval" / file, folder), kind)
     evals = shared / "data/eval"
     blimp, mmlu, bbh = evals / "blimp/blimp.tar.gz", evals / "mmlu/mmlu.tar.gz", evals / "bbh/navigate.json"
-    for file, kind, name, rows in ((blimp, "pairs", "blimp/wh_island.jsonl", blimp_rows), (mmlu, "choices", "mmlu/test/anatomy_test.csv", mmlu_rows)):
-        ask(name, write_rows(folder / f"{pathlib.Path(name).stem}.jsonl", rows(file, name)), kind, ours_from=file / name, limit=100)
+    for file, kind, inside, rows in ((blimp, "pairs", "blimp/wh_island.jsonl", blimp_rows), (mmlu, "choices", "mmlu/test/anatomy_test.csv", mmlu_rows)):
+        ask(inside, write_rows(folder / f"{pathlib.Path(inside).stem}.jsonl", rows(file, inside)), kind, ours_from=file / inside, limit=100)
     ask("bbh/navigate.json", write_rows(folder / "navigate.jsonl", bbh_rows(bbh)), "choices", ours_from=bbh, limit=100)
 
 

@@ -4,6 +4,7 @@
 
 #include "base/family.h"
 #include "formats/dialects/dialect.h"
+#include "ops/experts_ffn.h"
 #include "tensor/build.h"
 #include "routing/routing.h"
 #include "tensor/tape.h"
@@ -29,6 +30,14 @@ struct cot_experts {
     void                  *state;
     cot_build              build;  /* prefix is NULL */
 };
+
+/* A grouped routing as the executor of grouped products takes it. */
+static inline cot_expert_rows cot_expert_rows_of(const cot_routing *routing)
+{
+    return (cot_expert_rows){.tokens = routing->tokens, .experts = routing->experts, .assignments = routing->assignments, .kept = routing->kept,
+                             .offset = routing->offset, .order = routing->order, .row_token = routing->row_token, .row_of = routing->row_of,
+                             .token = routing->token, .gate = routing->gate};
+}
 
 const cot_member *cot_experts_at(size_t index);
 

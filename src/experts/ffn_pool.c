@@ -31,9 +31,7 @@ static int64_t count(const cot_experts *experts) { return ((const ffn *)experts-
 static cot_tensor *forward(cot_experts *experts, cot_tape *tape, cot_tensor *x, cot_routing *routing, cot_tensor *residual)
 {
     const ffn *s = experts->state;
-    const cot_expert_rows rows = {.tokens = routing->tokens, .experts = routing->experts, .assignments = routing->assignments, .kept = routing->kept,
-                                  .offset = routing->offset, .order = routing->order, .row_token = routing->row_token, .row_of = routing->row_of,
-                                  .token = routing->token, .gate = routing->gate};
+    const cot_expert_rows rows = cot_expert_rows_of(routing);
     return cot_experts_ffn(tape, x, &rows, cot_tape_param(tape, s->gate_up), cot_tape_param(tape, s->down), s->expert_dropout, experts->build.layer,
                            residual);
 }

@@ -39,6 +39,8 @@ model:
 data: {path: texts, cache_dir: cache, tokenizer: {kind: bpe, vocab_size: 300}, context: 16}
 train: {steps: 8, batch: 8, precision: f32, optimizer: {kind: adamw, lr: 1e-2}, eval_every: 4, save_every: 2, keep_every: 6, seed: 3}
 """
+# Over it: a layer of 16384 single neurons, whose rows and moments (3 MB) are nearly all of a checkpoint.
+ROWS = "model.layers.0.ffn={kind: sparse, router: {kind: product_key, heads: 2, top_k: 4, query_dim: 8}, experts: {kind: neuron, num_experts: 16384, storage: bf16}}"
 WORDS = "the old sailor sang to a grey sea and mountains answered slowly".split()
 SPEED = re.compile(rb'"tokens_per_s":[^,]*,')
 
@@ -172,6 +174,28 @@ def mishaps(whole):
     if train([*words, "--out", "begun"])[0] != 0:
         fail("the run with a cache of its own does not run")
     all_mishaps(words, "begun", ["tear", "fail"], cache="cold")
+
+
+def million(whole):
+    """Killed in the middle of the large write of a second checkpoint, and after it but before trainer.json names it: the run
+    goes on from the first one."""
+    words = ["run.yaml", "--set", ROWS, "--set", "train.steps=6", "--set", "train.eval_every=0", "--set", "train.keep_every=0"]
+    if train([*words, "--out", "rows"])[0] != 0:
+        fail("the run with many rows does not run")
+    count_calls(words)
+    calls = [line.split(" ", 2) for line in Path("calls").read_text().splitlines()]
+    writes = [int(number) for number, what, path in calls if what == "write" and "state-4" in path]
+    flushed = [int(number) for number, what, path in calls if what == "rename" and path.endswith("state-4.safetensors")]
+    for number, (fault, point) in enumerate([("tear", writes[0]), ("tear", writes[len(writes) // 2]), ("tear", writes[-1]), ("die", flushed[0]), ("tear", flushed[0])]):
+        folder = Path("rows-%d" % number)
+        code, err = train([*words, "--out", str(folder)], "%s:%d" % (fault, point))
+        named = json.loads((folder / "trainer.json").read_text())["state"]
+        if code != -signal.SIGKILL or named != "state-2.safetensors":
+            fail("many rows, %s:%d: exit code %s, trainer.json names %s: %s" % (fault, point, code, named, err))
+        go_on("many rows", folder, 1 + number % 2)
+        check_same("many rows, %s:%d" % (fault, point), folder, "rows")
+        shutil.rmtree(folder)
+    print("many rows: killed at 5 of the calls that write a checkpoint of %.1f MB: the same" % ((Path("rows") / "state-6.safetensors").stat().st_size / 1e6), flush=True)
 
 
 # ---- kills at random moments, some of them in the middle of a step, some of a write, some of a start ----
@@ -314,7 +338,7 @@ def main():
         Path("run.yaml").write_text(RECIPE)
         if train(["run.yaml", "--out", "whole"])[0] != 0:
             fail("the run does not run")
-        for check in (mishaps, two_at_once, jumping_clock, little_memory, no_room, unwritable, read_only):
+        for check in (mishaps, million, two_at_once, jumping_clock, little_memory, no_room, unwritable, read_only):
             check("whole")
         random_kills(100 if long_form else 4)
         os.chdir("/")

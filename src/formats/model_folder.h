@@ -24,6 +24,9 @@ void       cot_model_folder_release(cot_model_folder *folder);  /* accepts one t
  * before the first value changes.
  * Errors: COT_FORMAT naming file and tensor. */
 cot_status cot_model_folder_load_weights(const char *path, const cot_model_folder *folder, cot_params *params);
+/* The same for a model that is not trained: tables by touched row that are stored in their own type stay in the mapped file,
+ * so that only rows that somebody reads come from the disk. The file may be replaced or removed meanwhile, not cut short. */
+cot_status cot_model_folder_map_weights(const char *path, const cot_model_folder *folder, cot_params *params);
 
 /* Writes config.json, generation_config.json and model.safetensors (elements of type card->dtype), making the folder
  * if need be; each file appears whole or not at all, the weights first. *dialect (may be NULL) tells whose names they

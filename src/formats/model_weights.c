@@ -79,6 +79,7 @@ typedef struct {
     const cot_safetensors *set;
     unsigned char         *used;  /* which stored tensors have found their place */
     cot_param             *param;
+    bool                   map, mapped;  /* may tables stay in the file? did one? */
 } loading;
 
 static cot_status wrong_shape(const loading *l, const cot_stored_tensor *found, const cot_piece *piece)
@@ -111,9 +112,24 @@ static cot_status check_piece(void *context, const cot_piece *piece)
     return COT_OK;
 }
 
+/* A table that is one stored tensor of its own type. */
+static cot_status map_piece(void *context, const cot_piece *piece)
+{
+    loading *l = context;
+    cot_param *param = l->param;
+    const cot_stored_tensor *found = cot_safetensors_find(l->set, piece->name);
+    const bool whole = param->spec.update == COT_UPDATE_TOUCHED_ROWS && found->count == cot_tensor_count(&param->value);
+    const void *view = whole ? cot_safetensors_view(found, param->value.dtype) : NULL;
+    if (!view) return COT_OK;
+    param->value.data = (void *)(uintptr_t)view;
+    param->mapped = l->mapped = true;
+    return COT_OK;
+}
+
 static cot_status read_piece(void *context, const cot_piece *piece)
 {
     loading *l = context;
+    if (l->param->mapped) return COT_OK;
     const cot_tensor *value = &l->param->value;
     unsigned char *target = (unsigned char *)value->data + (size_t)piece->first * cot_dtype_size(value->dtype);
     return cot_safetensors_read(l->set, cot_safetensors_find(l->set, piece->name), value->dtype, target);
@@ -163,19 +179,33 @@ static cot_status load_all(loading *l, const cot_model_folder *folder, cot_param
 {
     COT_TRY(each_piece(l, folder, params, check_piece));
     COT_TRY(check_surplus(l, folder->dialect));
+    if (l->map) COT_TRY(each_piece(l, folder, params, map_piece));
     COT_TRY(take_memory(params));
     COT_TRY(each_piece(l, folder, params, read_piece));
     for (size_t i = 0; i < cot_params_count(params); i++) cot_params_at(params, i)->version++;
     return COT_OK;
 }
 
-cot_status cot_model_folder_load_weights(const char *path, const cot_model_folder *folder, cot_params *params)
+static void close_set(void *set) { cot_safetensors_close(set); }
+
+static cot_status load(const char *path, const cot_model_folder *folder, bool map, cot_params *params)
 {
     cot_safetensors *set;
     COT_TRY(cot_safetensors_open_folder(path, &set));
-    loading l = {.path = path, .set = set, .used = cot_calloc(cot_safetensors_count(set))};
+    loading l = {.path = path, .set = set, .map = map, .used = cot_calloc(cot_safetensors_count(set))};
     const cot_status status = l.used ? load_all(&l, folder, params) : no_memory(path);
     cot_free(l.used);
-    cot_safetensors_close(set);
+    if (l.mapped) cot_params_keep(params, set, close_set);
+    else cot_safetensors_close(set);
     return status;
+}
+
+cot_status cot_model_folder_load_weights(const char *path, const cot_model_folder *folder, cot_params *params)
+{
+    return load(path, folder, false, params);
+}
+
+cot_status cot_model_folder_map_weights(const char *path, const cot_model_folder *folder, cot_params *params)
+{
+    return load(path, folder, true, params);
 }

@@ -249,6 +249,12 @@ bool cot_stored_readable(cot_stored dtype, cot_dtype to)
     return our_type(dtype) >= 0 && cot_convertible(to, (cot_dtype)our_type(dtype));
 }
 
+const void *cot_safetensors_view(const cot_stored_tensor *tensor, cot_dtype as)
+{
+    const bool fits = our_type(tensor->dtype) == (int)as && (uintptr_t)tensor->data % cot_dtype_size(as) == 0;
+    return fits ? tensor->data : NULL;
+}
+
 cot_status cot_safetensors_read(const cot_safetensors *set, const cot_stored_tensor *tensor, cot_dtype to, void *out)
 {
     if (!cot_stored_readable(tensor->dtype, to))

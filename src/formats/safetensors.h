@@ -68,6 +68,9 @@ const char *cot_stored_name(cot_stored dtype);  /* "F32" ... */
 size_t      cot_stored_size(cot_stored dtype);
 bool        cot_stored_readable(cot_stored dtype, cot_dtype to);  /* can cot_safetensors_read() make it a `to`? */
 
+/* A tensor's elements where they lie in the mapped file, or NULL where they are of another type than `as` or off its alignment. */
+const void *cot_safetensors_view(const cot_stored_tensor *tensor, cot_dtype as);
+
 /* Reads all elements of a tensor into `out` [count], converting between floating types; integers only to themselves.
  * Errors: COT_FORMAT naming file and tensor when there is no conversion.
  * Threads: uses several for large tensors. */

@@ -130,7 +130,7 @@ static cot_status load(const char *folder, cot_model_folder *f, cot_model **out)
     COT_TRY(declare(folder, f, out));
     (*out)->stored_as = f->dialect->model_type;
     (*out)->ids = f->card.ids;
-    return cot_model_folder_load_weights(folder, f, (*out)->params);
+    return cot_model_folder_map_weights(folder, f, (*out)->params);
 }
 
 static cot_status load_folder(const char *folder, cot_model **out)

@@ -12,6 +12,8 @@ struct cot_params {
     cot_param **entries;
     size_t      count, capacity;
     void       *values, *grads;  /* one block each */
+    void       *file;            /* where mapped values lie, or NULL */
+    void      (*close)(void *file);
 };
 
 cot_status cot_params_create(cot_dtype real, cot_params **out)
@@ -30,9 +32,17 @@ static void param_destroy(cot_param *param)
     cot_free(param);
 }
 
+void cot_params_keep(cot_params *params, void *file, void (*close)(void *file))
+{
+    if (params->file) params->close(params->file);
+    params->file = file;
+    params->close = close;
+}
+
 void cot_params_destroy(cot_params *params)
 {
     if (!params) return;
+    cot_params_keep(params, NULL, NULL);
     for (size_t i = 0; i < params->count; i++) param_destroy(params->entries[i]);
     cot_free(params->entries);
     cot_free(params->values);
@@ -112,12 +122,14 @@ static bool has_gradient(const cot_param *param)
 cot_status cot_params_allocate_raw(cot_params *params)
 {
     size_t bytes = 0;
-    for (size_t i = 0; i < params->count; i++) bytes += padded_bytes(params->entries[i]);
+    for (size_t i = 0; i < params->count; i++)
+        if (!params->entries[i]->mapped) bytes += padded_bytes(params->entries[i]);
     cot_free(params->values);
     params->values = cot_malloc(bytes);
     if (!params->values) return cot_fail(COT_OUT_OF_MEMORY, "no memory for %zu parameters of %.1f MB together", params->count, bytes / 1e6);
     char *next = params->values;
     for (size_t i = 0; i < params->count; i++) {
+        if (params->entries[i]->mapped) continue;
         params->entries[i]->value.data = next;
         next += padded_bytes(params->entries[i]);
     }
@@ -247,6 +259,8 @@ static void initialise(cot_param *param, uint64_t seed)
 
 cot_status cot_params_allocate(cot_params *params, uint64_t seed)
 {
+    for (size_t i = 0; i < params->count; i++) params->entries[i]->mapped = false;
+    cot_params_keep(params, NULL, NULL);
     COT_TRY(cot_params_allocate_raw(params));
     for (size_t i = 0; i < params->count; i++) initialise(params->entries[i], seed);
     return COT_OK;

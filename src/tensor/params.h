@@ -39,6 +39,7 @@ typedef struct cot_param {
     cot_tensor     value;           /* real dtype of the list, or bf16 (spec.bf16); value.grad is the gradient (zero between steps) */
     bool           frozen;          /* stays as it is: no gradient, no optimizer state. Set before gradients are allocated */
     bool           grad_fresh;      /* nothing has flowed into value.grad since the last cot_params_clear_grads */
+    bool           mapped;          /* value.data lies in a file that the list keeps open: to be read, not written */
     uint64_t       version;         /* counts changes of value.data: packed copies are remade when it moves */
     void          *packed;          /* packed copies for the products, owned by ops/matmul */
     uint64_t       packed_version;
@@ -59,8 +60,10 @@ cot_status cot_params_add(cot_params *params, const cot_param_spec *spec, cot_pa
 /* Takes the memory of all entries' values (and not of gradients) and initialises them: entry i draws from
  * (seed, COT_RNG_INIT + hash of its name), so that adding a parameter elsewhere changes no other's start. */
 cot_status cot_params_allocate(cot_params *params, uint64_t seed);
-/* Takes the memory of values without initialising it (a loader fills it). */
+/* Takes the memory of values without initialising it (a loader fills it), but for those that are mapped. */
 cot_status cot_params_allocate_raw(cot_params *params);
+/* Closes `file` with the list: values of entries that are `mapped` lie in it. A list keeps one. */
+void       cot_params_keep(cot_params *params, void *file, void (*close)(void *file));
 /* Takes the memory of gradients of what is trained, tables by touched row left out. */
 cot_status cot_params_allocate_grads(cot_params *params);
 /* Marks all gradients as empty: the next backward writes instead of adding. */

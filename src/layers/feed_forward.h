@@ -36,6 +36,7 @@ typedef struct {
     const int32_t *targets; /* [T] the id that follows, -1 = not scored; or NULL */
     const int32_t *source;  /* [T] source of the corpus, -1 = padding; or NULL */
     int64_t        tokens;
+    int32_t        draw;      /* which of several passes over the same tokens: routers that draw draw anew in each */
     bool           tally;     /* a training pass, run for the first time: what buffers follow is counted */
     int64_t        row;       /* tokens in a row of the batch; 0 = one sequence */
     int64_t        position;  /* (generation) tokens of the sequence before this pass ... */

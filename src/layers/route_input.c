@@ -52,6 +52,7 @@ cot_route_input cot_route_input_make(cot_tape *tape, const cot_pass *pass, cot_t
                              .position = positions(tape, pass),
                              .labels = pass->source,
                              .targets = pass->targets,
+                             .draw = pass->draw,
                              .tally = pass->tally,
                              .padding = padding(tape, pass),
                              .sequences = rows(tape, pass)};

@@ -41,19 +41,27 @@ static void add_rewarded(cot_tape *tape, const cot_batch *batch, const cot_rewar
     }
 }
 
+cot_tensor *cot_next_token_loss(cot_tape *tape, cot_model *model, const cot_objective_input *in, int32_t draw, cot_tensor **hidden,
+                                cot_tensor **nll)
+{
+    const cot_batch *batch = in->batch;
+    cot_losses *losses = draw == 0 ? in->losses : NULL;
+    cot_rewarded rewarded = {0};
+    const cot_pass pass = {.draw = draw, .rewarded = losses ? &rewarded : NULL, .ids = batch->ids, .first = batch->first, .targets = batch->targets, .source = batch->source,
+                           .tokens = (int64_t)batch->rows * batch->context, .row = batch->context, .losses = losses,
+                           .tally = losses != NULL, .observe = draw == 0 ? in->observe : NULL, .context = in->context};
+    if (losses) losses->count = 0;
+    *hidden = model->ops->hidden(model, tape, &pass, NULL, in->recompute);
+    cot_tensor *data_loss = cot_output_loss(tape, *hidden, cot_tape_param(tape, model->head), batch->targets, in->token_weight, nll);
+    if (losses) add_rewarded(tape, batch, &rewarded, *nll, losses);
+    return with_balance(tape, data_loss, losses, in->balance_weight);
+}
+
 static cot_tensor *loss(const void *state, cot_tape *tape, cot_model *model, const cot_objective_input *in, cot_tensor **nll)
 {
     (void)state;
-    const cot_batch *batch = in->batch;
-    cot_rewarded rewarded = {0};
-    const cot_pass pass = {.rewarded = in->losses ? &rewarded : NULL, .ids = batch->ids, .first = batch->first, .targets = batch->targets, .source = batch->source,
-                           .tokens = (int64_t)batch->rows * batch->context, .row = batch->context, .losses = in->losses,
-                           .tally = in->losses != NULL, .observe = in->observe, .context = in->context};
-    if (in->losses) in->losses->count = 0;
-    cot_tensor *hidden = model->ops->hidden(model, tape, &pass, NULL, in->recompute);
-    cot_tensor *data_loss = cot_output_loss(tape, hidden, cot_tape_param(tape, model->head), batch->targets, in->token_weight, nll);
-    if (in->losses) add_rewarded(tape, batch, &rewarded, *nll, in->losses);
-    return with_balance(tape, data_loss, in->losses, in->balance_weight);
+    cot_tensor *hidden;
+    return cot_next_token_loss(tape, model, in, 0, &hidden, nll);
 }
 
 const cot_objective_ops cot_objective_next_token = {

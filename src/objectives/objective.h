@@ -30,6 +30,11 @@ typedef struct {
     void                    *state;
 } cot_objective;
 
+/* For members: the next-token loss of a pass and, in the first (draw 0), what rules and rewards ask for; a further pass over the same batch
+ * has draws of its own and adds nothing else. *hidden is the state before the output matrix. */
+cot_tensor *cot_next_token_loss(cot_tape *tape, cot_model *model, const cot_objective_input *in, int32_t draw, cot_tensor **hidden,
+                                cot_tensor **nll);
+
 const cot_member *cot_objective_at(size_t index);
 
 cot_status cot_objective_create(const cot_config *spec, cot_objective **out);  /* spec NULL: next_token */

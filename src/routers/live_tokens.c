@@ -91,6 +91,7 @@ static cot_route_input narrow(cot_tape *tape, const cot_route_input *in, int64_t
 {
     return (cot_route_input){
         .tokens = count,
+        .draw = in->draw,
         .ids = narrow_integers(tape, in->ids, live, count),
         .previous = narrow_integers(tape, in->previous, live, count),
         .position = narrow_integers(tape, in->position, live, count),

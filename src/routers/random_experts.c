@@ -3,9 +3,9 @@
  * random: every token gets top_k experts by chance, anew each step, with gates 1 / top_k: the lower bound that a router has to
  * beat. In evaluation the draw goes by the token's position, so it repeats.
  *
- * thor: in training one expert for all tokens of a layer's batch, drawn anew each step (the paper ties two such passes together by
- * a divergence of their predictions; that objective is not here). In evaluation (inference) token: an expert for each token, by position; sequence: one for
- * all; average: all experts, each 1 / E.
+ * thor: in training one expert for all tokens of a layer's batch, drawn anew each step (objective `consistency` ties two such
+ * passes together). In evaluation (inference) token: an expert for each token, by position; sequence: one for all; average: all experts,
+ * each 1 / E.
  *
  * The router lab's "noise" replaces uniform draws: the largest of a token's row win; thor takes floor(E u) with the first
  * draw. Logits play no part. thor's training draw does not depend on tokens at all.
@@ -22,7 +22,7 @@ static double draw(const cot_router *r, const cot_tape *tape, const cot_route_in
     const int64_t who = cot_tape_training(tape) || !in->position ? t : in->position[t];
     if (in->noise) return cot_value_at(in->noise, cot_tape_real(tape), t * r->num_experts + e);
     return cot_rng_uniform(cot_tape_rng(tape, COT_RNG_GATE_NOISE + (uint32_t)r->build.layer),
-                           (uint64_t)(who * r->num_experts + e));
+                           ((uint64_t)in->draw << 40) + (uint64_t)(who * r->num_experts + e));
 }
 
 static int32_t draw_expert(const cot_router *r, const cot_tape *tape, const cot_route_input *in, int64_t t)

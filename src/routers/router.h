@@ -24,6 +24,7 @@ typedef struct {
     const int32_t *position;    /* [T] in the document, from 0 */
     const int32_t *labels;      /* [T] what the token belongs to: a task, a language, a source of the corpus; -1 unknown */
     const int32_t *targets;     /* [T] the id that follows; -1 = not predicted */
+    int32_t        draw;        /* which of several passes over the same tokens: what draws experts draws anew in each */
     bool           tally;       /* a training pass, run for the first time: what buffers follow is counted */
     const uint8_t *padding;     /* [T] 1 = the token is filling: it is routed nowhere and counts in nothing */
     const void    *noise;       /* [T, E] real draws in place of the router's own */

@@ -379,6 +379,12 @@ cot_status cot_file_map_open(const char *path, cot_file_map *out)
     return status;
 }
 
+void cot_file_map_scattered(const void *part, size_t bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)part / page * page;
+    madvise((void *)from, bytes + ((uintptr_t)part - from), MADV_RANDOM);  /* a hint: nothing is lost when it fails */
+}
+
 void cot_file_map_close(cot_file_map *map)
 {
     if (map->bytes > 0) munmap((void *)map->data, map->bytes);

@@ -50,6 +50,8 @@ typedef struct {
 } cot_file_map;
 
 cot_status cot_file_map_open(const char *path, cot_file_map *out);
+/* Tells the system that this part of a map will be read here and there: it then brings in only the pages that are touched. */
+void       cot_file_map_scattered(const void *part, size_t bytes);
 void       cot_file_map_close(cot_file_map *map);  /* accepts a map that is all zero or closed */
 
 bool       cot_file_exists(const char *path);    /* as anything but a folder */

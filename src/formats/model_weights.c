@@ -121,6 +121,7 @@ static cot_status map_piece(void *context, const cot_piece *piece)
     const bool whole = param->spec.update == COT_UPDATE_TOUCHED_ROWS && found->count == cot_tensor_count(&param->value);
     const void *view = whole ? cot_safetensors_view(found, param->value.dtype) : NULL;
     if (!view) return COT_OK;
+    cot_file_map_scattered(view, found->bytes);
     param->value.data = (void *)(uintptr_t)view;
     param->mapped = l->mapped = true;
     return COT_OK;

@@ -150,6 +150,8 @@ cot_status cot_dialect_pieces(const cot_dialect *dialect, const cot_model_card *
                               const cot_param_spec *spec, cot_piece_visitor visit, void *context)
 {
     bool known = false;
+    if (spec->update == COT_UPDATE_TOUCHED_ROWS && dialect->keeps_unknown)  /* a million experts are no million tensors */
+        return cot_dialect_whole(name, spec, visit, context);
     for (const cot_dialect_tensor *row = dialect->tensors; row->ours; row++) {
         int64_t layer = 0, unused;
         if (!cot_pattern_match(row->ours, name, &layer, &unused)) continue;

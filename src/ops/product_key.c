@@ -11,7 +11,7 @@
 #include "ops/top_k_rows.h"
 #include "ops/values.h"
 
-enum { TOKENS_AT_ONCE = 32 };
+enum { TOKENS_AT_ONCE = 32, FEW_TOKENS = 4 };  /* so few, as in generation, are not worth transposed sub-keys */
 
 typedef struct {
     cot_tensor    *query, *keys, *out;
@@ -63,6 +63,17 @@ static int64_t choose(cot_mode mode, const search *s, int64_t t0, int64_t t1, in
     return bad;
 }
 
+/* Few tokens: one query after the other, sub-keys where they lie. */
+static void score_few(cot_mode mode, const search *s, int64_t t0, int64_t t1, int64_t head, const room *r)
+{
+    const cot_gating_kernels *kernels = cot_gating_kernels_for(mode);
+    for (int64_t t = t0; t < t1; t++)
+        for (int half = 0; half < 2; half++)
+            kernels->score(0, s->n, s->half, at(s->keys->data, s, set_of(s, head, half) * s->n * s->half),
+                           at(s->query->data, s, (t * s->heads + head) * 2 * s->half + half * s->half),
+                           r->scores[half] + (size_t)((t - t0) * s->n) * real_size(s));
+}
+
 static void score(const search *s, const char *transposed, int64_t t0, int64_t t1, int64_t head, const room *r)
 {
     for (int half = 0; half < 2; half++) {
@@ -88,18 +99,20 @@ static void run(cot_tape *tape, const search *s)
 {
     const int64_t pieces = cot_pieces(s->tokens, TOKENS_AT_ONCE), all = s->tokens * s->heads * 2 * s->n;
     const size_t mark = cot_tape_scratch_mark(tape), each = lay_out(s, NULL, NULL);
-    char *transposed = cot_tape_scratch(tape, (size_t)cot_tensor_count(s->keys) * real_size(s));
+    const bool few = !cot_tape_recording(tape) && s->tokens <= FEW_TOKENS;
+    char *transposed = few ? NULL : cot_tape_scratch(tape, (size_t)cot_tensor_count(s->keys) * real_size(s));
     char *memory = cot_tape_scratch(tape, each * (size_t)cot_threads());
     int64_t bad = 0;
     if (cot_tape_failed(tape)) return;
-    transpose(s, transposed);
+    if (!few) transpose(s, transposed);
 #pragma omp parallel for if (pieces > 1) num_threads(cot_threads()) schedule(dynamic, 1) reduction(+ : bad)
     for (int64_t p = 0; p < pieces; p++) {
         room r;
         lay_out(s, memory + (size_t)omp_get_thread_num() * each, &r);
         for (int64_t head = 0; head < s->heads; head++) {
             const int64_t t0 = p * TOKENS_AT_ONCE, t1 = cot_piece_end(p, TOKENS_AT_ONCE, s->tokens);
-            score(s, transposed, t0, t1, head, &r);
+            if (few) score_few(cot_tape_mode(tape), s, t0, t1, head, &r);
+            else score(s, transposed, t0, t1, head, &r);
             bad += choose(cot_tape_mode(tape), s, t0, t1, head, &r, s->n);
         }
     }

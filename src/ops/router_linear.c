@@ -4,10 +4,12 @@
 #include <string.h>
 
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/gating/gating.h"
 #include "kernels/product/tile.h"
 #include "ops/pieces.h"
 #include "ops/values.h"
 
+enum { FEW_ROWS = 4, PIECE = 64 };  /* so few rows, as in generation, are not worth a transposed w; experts of a piece */
 enum { ROWS = 64, COLUMNS = 64 };  /* of a tile; 64 rows of x stay in cache while they are widened and used */
 
 typedef struct {
@@ -84,6 +86,26 @@ static void forward(cot_tape *tape, const linear_saved *s)
         cot_tile_run(&tile, wide ? wide : x, wt,
                      (char *)s->logits->data + (size_t)(r0 * experts) * cot_dtype_size(real));
     }
+    cot_tape_scratch_release(tape, mark);
+}
+
+/* Row by row, w where it lies. */
+static void forward_few(cot_tape *tape, const linear_saved *s)
+{
+    const cot_dtype real = s->w->dtype;
+    const cot_gating_kernels *kernels = cot_gating_kernels_for(cot_tape_mode(tape));
+    const int64_t experts = s->w->shape[0], width = s->w->shape[1], rows = cot_tensor_rows(s->x);
+    const int64_t pieces = cot_pieces(experts, PIECE);
+    const size_t mark = cot_tape_scratch_mark(tape);
+    char *wide = s->x->dtype == real ? s->x->data : cot_tape_scratch(tape, (size_t)(rows * width) * cot_dtype_size(real));
+    if (cot_tape_failed(tape)) return;
+    if (wide != s->x->data)
+        cot_elementwise_kernels_for(cot_tape_mode(tape))->widen(0, rows * width, s->x->data, wide, false);
+#pragma omp parallel for if (experts * width > 1 << 17) num_threads(cot_threads()) schedule(static)
+    for (int64_t p = 0; p < pieces; p++)
+        for (int64_t r = 0; r < rows; r++)
+            kernels->score(p * PIECE, cot_piece_end(p, PIECE, experts), width, s->w->data, at(wide, real, r * width),
+                           (char *)s->logits->data + (size_t)(r * experts) * cot_dtype_size(real));
     cot_tape_scratch_release(tape, mark);
 }
 
@@ -176,7 +198,8 @@ cot_tensor *cot_router_linear(cot_tape *tape, cot_tensor *x, cot_tensor *w)
         return logits;
     }
     *s = (linear_saved){x, w, logits};
-    forward(tape, s);
+    if (!cot_tape_recording(tape) && cot_tensor_rows(x) <= FEW_ROWS) forward_few(tape, s);
+    else forward(tape, s);
     cot_tape_record(tape, linear_backward, s, &logits, 1);
     return logits;
 }

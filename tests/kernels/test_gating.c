@@ -165,12 +165,38 @@ static void top_k_counts_what_is_not_finite(void **state)
     assert_memory_equal(chosen, want, sizeof want);
 }
 
+/* Sums of at most 70 products of numbers near 1: an ulp of the sum of magnitudes for each. */
+static void scores_of_one_token(void **state)
+{
+    (void)state;
+    double w[ROWS * WIDEST], x[WIDEST], h[ROWS];
+    for (int mode = 0; mode < COT_MODE_COUNT; mode++)
+        for (size_t i = 0; i < WIDTHS; i++) {
+            const cot_dtype real = cot_mode_real((cot_mode)mode);
+            const int64_t d = widths[i];
+            for (int64_t j = 0; j < ROWS * d; j++) cot_value_set(w, real, j, sin((double)j));
+            for (int64_t j = 0; j < d; j++) cot_value_set(x, real, j, cos((double)j));
+            cot_gating_kernels_for((cot_mode)mode)->score(1, ROWS, d, w, x, h);
+            for (int64_t e = 1; e < ROWS; e++) {
+                double sum = 0, size = 0;
+                for (int64_t j = 0; j < d; j++) {
+                    const double term = cot_value_at(w, real, e * d + j) * cot_value_at(x, real, j);
+                    sum += term;
+                    size += fabs(term);
+                }
+                const double ulp = real == COT_F64 ? 0x1p-52 : 0x1p-23;
+                assert_true(fabs(cot_value_at(h, real, e) - sum) <= (double)d * ulp * size);
+            }
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_mode_and_width),
         cmocka_unit_test(top_k_ranks_by_value_then_index),
         cmocka_unit_test(top_k_counts_what_is_not_finite),
+        cmocka_unit_test(scores_of_one_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -112,6 +112,25 @@ static void finds_the_worked_case(void **state)
     }
 }
 
+/* Generation's few tokens are scored without transposed sub-keys: the same slots as while recording. */
+static void few_tokens_find_the_same(void **state)
+{
+    (void)state;
+    enum { FEW = 3, HEAD_COUNT = 2, SUB_KEYS = 40, BEST = 5, WIDTH = 6 };
+    double query[FEW * HEAD_COUNT * 2 * WIDTH], keys[2 * HEAD_COUNT * SUB_KEYS * WIDTH];
+    int32_t slot[2][FEW * HEAD_COUNT * BEST];
+    draw(query, FEW * HEAD_COUNT * 2 * WIDTH, 1, false);
+    draw(keys, 2 * HEAD_COUNT * SUB_KEYS * WIDTH, 2, false);
+    for (int record = 0; record < 2; record++) {
+        cot_tape_reset(tape, record, false, 1, 1);
+        const int64_t shape[] = {2 * HEAD_COUNT, SUB_KEYS, WIDTH};
+        cot_tensor *k = cot_tape_wrap(tape, COT_F64, 3, shape, keys, false);
+        cot_product_key(tape, constant(tape, FEW, HEAD_COUNT * 2 * WIDTH, query), k, HEAD_COUNT, BEST, slot[record]);
+        assert_int_equal(cot_tape_status(tape), COT_OK);
+    }
+    assert_memory_equal(slot[0], slot[1], sizeof slot[0]);
+}
+
 enum { T = 5, HEADS = 2, N = 6, K = 3, HALF = 3 };
 
 static cot_tensor *retrieve(cot_tape *t, cot_tensor *const *in, const void *context)
@@ -373,6 +392,7 @@ int main(void)
         cmocka_unit_test(retrieval_gradients),            cmocka_unit_test(not_finite_is_an_error),
         cmocka_unit_test(bf16_rows_are_their_values),
         cmocka_unit_test(pool_gradients),                 cmocka_unit_test(neurons_say_the_worked_case),
+        cmocka_unit_test(few_tokens_find_the_same),
         cmocka_unit_test(batch_norm_gradients),           cmocka_unit_test(batch_norm_says_the_worked_case),
         cmocka_unit_test(group_norm_gradients),           cmocka_unit_test(group_norm_says_the_worked_case),
     };

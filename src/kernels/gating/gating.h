@@ -1,4 +1,4 @@
-/* Rows of router logits: softmax, log-sum-exp, the k largest, column sums; and jitter of a router's input.
+/* Rows of router logits: the scores of one token, softmax, log-sum-exp, the k largest, column sums; and jitter of a router's input.
  *
  * h, p [T, e] real, row-major; minus infinity in h masks an expert: its probability and its gradient are exactly 0. A
  * row of nothing but minus infinity has probabilities 0 and log-sum-exp minus infinity. A NaN passes through, except in
@@ -28,6 +28,8 @@ typedef struct {
     double (*entropy)(int64_t r0, int64_t r1, int64_t e, const void *h, const void *p);
     /* y (+)= x * u, x and y act, u uniform in [1 - eps, 1 + eps] from 16 bits for each element; i0 a multiple of 8 */
     void (*jitter)(int64_t i0, int64_t i1, double eps, cot_rng_key key, const void *x, void *y, bool accumulate);
+    /* h[e] = <x, w_e> for rows e0 <= e < e1 of w [E, d]; all real */
+    void (*score)(int64_t e0, int64_t e1, int64_t d, const void *w, const void *x, void *h);
 } cot_gating_kernels;
 
 const cot_gating_kernels *cot_gating_kernels_for(cot_mode mode);

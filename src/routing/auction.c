@@ -16,7 +16,7 @@
 
 enum { NOBODY = -1 };
 
-static const double EPSILON_FACTOR = 0.05, FIRST_EPSILON = 1.0 / 64;
+static const double EPSILON_FACTOR = 0.05, FIRST_EPSILON = 1.0 / 32;
 
 typedef struct {
     double  price;
@@ -47,7 +47,8 @@ static void sink(slot *heap, int64_t count)
     for (;;) {
         int64_t child = 2 * at + 1;
         if (child >= count) break;
-        if (child + 1 < count && heap[child + 1].price < heap[child].price) child++;
+        const bool last = child + 1 == count;
+        child += heap[last ? child : child + 1].price < heap[child].price;  /* no branch, which nobody could foretell */
         if (!(heap[child].price < top.price)) break;
         heap[at] = heap[child];
         at = child;

@@ -22,6 +22,7 @@ static const cot_option claim_options[] = {
     COT_OPTION_STRING(cot_claim, where, "", "in the source"),
     COT_OPTION_STRING(cot_claim, says, "", "what the source claims"),
     COT_OPTION_STRING(cot_claim, differs, "", "how what is run here differs"),
+    COT_OPTION_STRING(cot_claim, found, "", "what came out, written after the runs"),
     COT_OPTION_NODE(cot_claim, recipe, "the recipe that is varied: a name, or a whole one"),
     COT_OPTION_NODE(cot_claim, set, "changes for all arms: {train.tokens: 1e6}"),
     COT_OPTION_INT(cot_claim, seeds, 3, 1, COT_CLAIM_MOST_SEEDS, "seeds of each arm"),

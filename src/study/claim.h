@@ -42,7 +42,7 @@ struct cot_claim {
     char       *name, *results;
     bool        short_form;
     /* read by the option table */
-    char       *title, *source, *where, *says, *differs;
+    char       *title, *source, *where, *says, *differs, *found;
     const cot_config *recipe, *set, *arms_node, *measures_node, *picture_node, *rules_node, *short_node;
     int64_t     seeds;
     /* from these */

@@ -21,6 +21,7 @@ static void put_heading(FILE *out, const cot_claim *c, const cot_claim_info *inf
     fputs("\n\n", out);
     if (*c->says) fprintf(out, "**%s.** %s\n\n", info->verdict == COT_VERDICT_NONE ? "Study" : "Claim", c->says);
     if (*c->differs) fprintf(out, "**Here.** %s\n\n", c->differs);
+    if (*c->found && info->done > 0) fprintf(out, "**Found.** %s\n\n", c->found);
 }
 
 static void put_number(FILE *out, double value, int decimals)

@@ -3,7 +3,8 @@
  * A subcommand is a file cmd_<verb>.c that ends with `const cli_command command_<verb> = {...};` and one line in
  * commands.def. Its option table is the only place for an option's name, kind, default, range and help.
  *
- * Exit codes: 0 done (also: stopped and saved as asked), 1 it failed (one line "coterie: ..." on stderr), 2 it was called wrongly. */
+ * Exit codes: 0 done (also: stopped and saved as asked), 1 it failed (one line "coterie: ..." on stderr), 2 it was
+ * called wrongly. */
 #ifndef COTERIE_APP_CLI_H
 #define COTERIE_APP_CLI_H
 
@@ -79,8 +80,9 @@ bool cli_stop_requested(void);
 
 /* ---- shared by several commands ---- */
 
-/* Reads a recipe by path or name, with every --set of the command line on top. The table needs CLI_SET_OPTION. With a model folder
- * `from` (may be NULL) the recipe starts from that model: what its file says about model and tokenizer is left aside. */
+/* Reads a recipe by path or name, with every --set of the command line on top. The table needs CLI_SET_OPTION. With a
+ * model folder `from` (may be NULL) the recipe starts from that model: what its file says about model and tokenizer is
+ * left aside. */
 cot_status cli_read_recipe(const cli_args *args, const char *name, const char *from, cot_config **out);
 
 #define CLI_SET_OPTION                                                                           \

@@ -1,5 +1,5 @@
-/* coterie eval: how well a model predicts text, which expert takes which text, and the yardstick beside it; or how well it
- * answers questions. */
+/* coterie eval: how well a model predicts text, which expert takes which text, and the yardstick beside it; or how well
+ * it answers questions. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,15 +19,22 @@
 enum { ORDERS = 5 };
 
 static const cli_option options[] = {
-    {.name = "data", .kind = CLI_TEXT, .value = "PATH", .help = "text to score instead of the validation part of the run's corpus: a file or a folder"},
-    {.name = "split", .kind = CLI_CHOICE, .value = "valid|train", .fallback = "valid", .help = "which part of the run's corpus"},
-    {.name = "window", .kind = CLI_INT, .value = "N", .min = 0, .max = 1 << 24, .help = "tokens that a prediction may look at (default: the model's context)"},
-    {.name = "stride", .kind = CLI_INT, .value = "N", .min = 0, .max = 1 << 24, .help = "tokens from one window to the next (default: half a window)"},
-    {.name = "max-tokens", .kind = CLI_INT, .value = "N", .min = 0, .max = 1e15, .help = "of each source (default: all)"},
+    {.name = "data", .kind = CLI_TEXT, .value = "PATH",
+     .help = "text to score instead of the validation part of the run's corpus: a file or a folder"},
+    {.name = "split", .kind = CLI_CHOICE, .value = "valid|train", .fallback = "valid",
+     .help = "which part of the run's corpus"},
+    {.name = "window", .kind = CLI_INT, .value = "N", .min = 0, .max = 1 << 24,
+     .help = "tokens that a prediction may look at (default: the model's context)"},
+    {.name = "stride", .kind = CLI_INT, .value = "N", .min = 0, .max = 1 << 24,
+     .help = "tokens from one window to the next (default: half a window)"},
+    {.name = "max-tokens", .kind = CLI_INT, .value = "N", .min = 0, .max = 1e15,
+     .help = "of each source (default: all)"},
     {.name = "no-yardstick", .kind = CLI_FLAG, .help = "leaves out the Kneser-Ney models"},
     EVAL_TASK_OPTIONS,
-    {.name = "tokens", .kind = CLI_TEXT, .value = "IDS.json", .help = "computes the logits of this list of token ids instead; needs --logits"},
-    {.name = "logits", .kind = CLI_TEXT, .value = "OUT.safetensors", .help = "where they go, as the tensor `logits` [tokens, vocabulary]"},
+    {.name = "tokens", .kind = CLI_TEXT, .value = "IDS.json",
+     .help = "computes the logits of this list of token ids instead; needs --logits"},
+    {.name = "logits", .kind = CLI_TEXT, .value = "OUT.safetensors",
+     .help = "where they go, as the tensor `logits` [tokens, vocabulary]"},
     CLI_JSON_OPTION,
     CLI_OPTION_END,
 };
@@ -61,16 +68,20 @@ static void free_tokens(token_list *list)
 }
 
 /* Kneser-Ney of order 1 to 5, trained on the training tokens, over the tokens that the model was scored on. */
-static cot_status measure_yardstick(const cot_corpus *train, const cot_corpus *scored, cot_split split, uint64_t bytes, yardstick *out)
+static cot_status measure_yardstick(const cot_corpus *train, const cot_corpus *scored, cot_split split, uint64_t bytes,
+                                    yardstick *out)
 {
     token_list from = {0}, on = {0};
     cot_kneser_ney *model = NULL;
     cot_kneser_ney_score score;
     *out = (yardstick){0};
-    cot_status status = take_tokens(train, COT_SPLIT_TRAIN, &from) && take_tokens(scored, split, &on) ? COT_OK : COT_OUT_OF_MEMORY;
+    cot_status status =
+        take_tokens(train, COT_SPLIT_TRAIN, &from) && take_tokens(scored, split, &on) ? COT_OK : COT_OUT_OF_MEMORY;
     if (status == COT_OK)
-        status = cot_kneser_ney_create(from.ids, from.size.tokens, from.starts, from.size.documents, cot_corpus_vocabulary(train), ORDERS, &model);
-    if (status == COT_OK) status = cot_kneser_ney_evaluate(model, on.ids, on.size.tokens, on.starts, on.size.documents, &score);
+        status = cot_kneser_ney_create(from.ids, from.size.tokens, from.starts, from.size.documents,
+                                       cot_corpus_vocabulary(train), ORDERS, &model);
+    if (status == COT_OK)
+        status = cot_kneser_ney_evaluate(model, on.ids, on.size.tokens, on.starts, on.size.documents, &score);
     for (int i = 0; status == COT_OK && i < ORDERS; i++) {
         out->loss[i] = score.nll[i] / (double)score.tokens;
         out->bits_per_byte[i] = score.nll[i] / (log(2) * (double)bytes);
@@ -96,15 +107,17 @@ static void score_row(table *t, const cot_score *s)
 
 static void print_scores(const cot_evaluation *e)
 {
-    static const char *const heading[] = {"source", "loss (nats/token)", "perplexity", "bits per byte", "tokens", "bytes"};
+    static const char *const heading[] = {"source", "loss (nats/token)", "perplexity", "bits per byte", "tokens",
+                                          "bytes"};
     table *t = table_create("lrrrrr");
     for (size_t i = 0; i < 6; i++) table_cell(t, "%s", heading[i]);
     for (int32_t i = 0; i < e->source_count; i++)
         if (e->sources[i].tokens) score_row(t, &e->sources[i]);
     score_row(t, &e->total);
     table_print(t, 0, stdout);
-    printf("\nevery token but the first of a document scored once; window %lld, stride %lld; perplexity per word %.2f\n", (long long)e->window,
-           (long long)e->stride, e->total.word_perplexity);
+    printf(
+        "\nevery token but the first of a document scored once; window %lld, stride %lld; perplexity per word %.2f\n",
+        (long long)e->window, (long long)e->stride, e->total.word_perplexity);
 }
 
 static void print_yardstick(const yardstick *y, const cot_score *model)
@@ -124,7 +137,8 @@ static void print_yardstick(const yardstick *y, const cot_score *model)
     table_cell(t, "%.4f", model->loss);
     table_cell(t, "%.4f", model->bits_per_byte);
     table_print(t, 0, stdout);
-    printf("this model is %.4f bits per byte %s than order %d\n", fabs(y->bits_per_byte[ORDERS - 1] - model->bits_per_byte),
+    printf("this model is %.4f bits per byte %s than order %d\n",
+           fabs(y->bits_per_byte[ORDERS - 1] - model->bits_per_byte),
            model->bits_per_byte < y->bits_per_byte[ORDERS - 1] ? "better" : "worse", ORDERS);
 }
 
@@ -132,11 +146,13 @@ enum { SHOWN_MOST = 1024 };  /* experts of which a table says something */
 
 static void print_layer(const cot_evaluation *e, const cot_layer_use *layer)
 {
-    printf("\nlayer %lld: %% of each source's tokens an expert took (CV^2 %.3f, max/mean %.2f, router entropy %.2f nats, dropped %.2f%%, dead %lld)\n",
-           (long long)layer->layer, layer->cv2, 1 + layer->max_vio, layer->router_entropy, 100 * layer->drop_fraction, (long long)layer->dead);
+    printf("\nlayer %lld: %% of each source's tokens an expert took (CV^2 %.3f, max/mean %.2f, router entropy %.2f "
+           "nats, dropped %.2f%%, dead %lld)\n",
+           (long long)layer->layer, layer->cv2, 1 + layer->max_vio, layer->router_entropy, 100 * layer->drop_fraction,
+           (long long)layer->dead);
     if (layer->experts > SHOWN_MOST) {
-        printf("  %lld experts: %.2f%% used, unevenness %.3f nats (%.3f of it for lack of tokens)\n", (long long)layer->experts,
-               100 * layer->usage, layer->unevenness, layer->unevenness_bias);
+        printf("  %lld experts: %.2f%% used, unevenness %.3f nats (%.3f of it for lack of tokens)\n",
+               (long long)layer->experts, 100 * layer->usage, layer->unevenness, layer->unevenness_bias);
         return;
     }
     char alignment[128] = "l";
@@ -163,7 +179,8 @@ static json_t *yardstick_json(const yardstick *y)
 {
     json_t *orders = json_array();
     for (int i = 0; i < ORDERS; i++)
-        json_array_append_new(orders, json_pack("{s:i, s:f, s:f}", "order", i + 1, "loss", y->loss[i], "bits_per_byte", y->bits_per_byte[i]));
+        json_array_append_new(orders, json_pack("{s:i, s:f, s:f}", "order", i + 1, "loss", y->loss[i], "bits_per_byte",
+                                                y->bits_per_byte[i]));
     return json_pack("{s:s, s:o}", "name", cot_kneser_ney_name(), "orders", orders);
 }
 
@@ -177,7 +194,8 @@ static int print(const cli_args *args, const cot_evaluation *e, const yardstick 
     if (root && run) {
         char path[4096];
         snprintf(path, sizeof path, "%s/eval.json", run);
-        if (!write_json(root, path)) fprintf(stderr, "coterie: %s cannot be written; `coterie plot` will miss it\n", path);
+        if (!write_json(root, path))
+            fprintf(stderr, "coterie: %s cannot be written; `coterie plot` will miss it\n", path);
     }
     if (cli_flag(args, "json")) return print_json(root);
     json_decref(root);
@@ -222,7 +240,8 @@ static cot_status open_given(const char *path, things *t, progress *bar)
     cot_status status = cot_config_parse("{valid_path: ''}", "--data", &data);
     if (status == COT_OK) status = cot_config_set_text(data, "valid_path", path);
     for (size_t i = 0; status == COT_OK && i < sizeof kept / sizeof *kept; i++) {
-        const char *text = t->recipe ? cot_config_text(cot_config_get(cot_config_get(t->recipe, "data"), kept[i])) : NULL;
+        const char *text =
+            t->recipe ? cot_config_text(cot_config_get(cot_config_get(t->recipe, "data"), kept[i])) : NULL;
         if (text) status = cot_config_set_text(data, kept[i], text);
     }
     if (status == COT_OK) status = cot_corpus_create(data, t->tokenizer, show, bar, &t->given);
@@ -239,19 +258,28 @@ static int evaluate(const cli_args *args, things *t, const char *run)
     progress_start(&bar, "scoring", "tokens", 0, 0);
     if (given) CLI_TRY(open_given(given, t, &bar));
     if (t->recipe && (!given || !cli_flag(args, "no-yardstick"))) {
-        const cot_status status = cot_corpus_create(cot_config_get(t->recipe, "data"), t->tokenizer, show, &bar, &t->corpus);
+        const cot_status status =
+            cot_corpus_create(cot_config_get(t->recipe, "data"), t->tokenizer, show, &bar, &t->corpus);
         if (status != COT_OK && !given) return cli_failed();
         if (status != COT_OK) fprintf(stderr, "coterie: no yardstick: %s\n", cot_last_error());
     }
     const cot_corpus *corpus = t->given ? t->given : t->corpus;
-    if (!corpus) return cli_fail("%s has no recipe.yaml that names its corpus: say what to score with --data PATH", cli_positional(args, 0));
-    const cot_split split = !t->given && strcmp(cli_text(args, "split"), "train") == 0 ? COT_SPLIT_TRAIN : COT_SPLIT_VALID;
-    const cot_evaluate_options o = {.split = split, .window = cli_int(args, "window"), .stride = cli_int(args, "stride"), .max_tokens = cli_int(args, "max-tokens")};
+    if (!corpus)
+        return cli_fail("%s has no recipe.yaml that names its corpus: say what to score with --data PATH",
+                        cli_positional(args, 0));
+    const cot_split split =
+        !t->given && strcmp(cli_text(args, "split"), "train") == 0 ? COT_SPLIT_TRAIN : COT_SPLIT_VALID;
+    const cot_evaluate_options o = {.split = split,
+                                    .window = cli_int(args, "window"),
+                                    .stride = cli_int(args, "stride"),
+                                    .max_tokens = cli_int(args, "max-tokens")};
     const cot_status status = cot_evaluate(t->model, corpus, t->tokenizer, &o, show, &bar, &e);
     progress_clear(&bar);
     if (status != COT_OK) return cli_failed();
     int code = CLI_OK;
-    if (t->corpus && !cli_flag(args, "no-yardstick") && o.max_tokens == 0 && measure_yardstick(t->corpus, corpus, split, e->total.bytes, &y) != COT_OK) code = cli_failed();
+    if (t->corpus && !cli_flag(args, "no-yardstick") && o.max_tokens == 0 &&
+        measure_yardstick(t->corpus, corpus, split, e->total.bytes, &y) != COT_OK)
+        code = cli_failed();
     if (code == CLI_OK) code = print(args, e, &y, given || split == COT_SPLIT_TRAIN ? NULL : run);
     cot_evaluation_destroy(e);
     return code;
@@ -268,7 +296,8 @@ static int run(const cli_args *args)
     int code = CLI_OK;
     if (cot_model_load(folder, &t.model, &t.tokenizer) != COT_OK) code = cli_failed();
     else if (ids) code = cot_model_logits_file(t.model, ids, logits) == COT_OK ? CLI_OK : cli_failed();
-    else if (!t.tokenizer) code = cli_fail("%s has no tokenizer.json, so no text can be scored; --tokens takes ids", folder);
+    else if (!t.tokenizer)
+        code = cli_fail("%s has no tokenizer.json, so no text can be scored; --tokens takes ids", folder);
     else if (run_recipe(folder, &t.recipe) != COT_OK) code = cli_failed();
     else if (cli_given(args, "task")) code = eval_tasks(args, t.model, t.tokenizer, t.recipe ? folder : NULL);
     else code = evaluate(args, &t, t.recipe ? folder : NULL);

@@ -12,16 +12,26 @@
 enum { MAX_STOPS = 64 };
 
 static const cli_option options[] = {
-    {.name = "max-tokens", .letter = 'n', .kind = CLI_INT, .value = "N", .fallback = "200", .min = 1, .max = 1e9, .help = "tokens to generate at most"},
-    {.name = "temperature", .letter = 't', .kind = CLI_NUMBER, .value = "T", .fallback = "0.8", .min = 0, .max = 100, .help = "0: always the most probable token"},
-    {.name = "top-k", .kind = CLI_INT, .value = "K", .fallback = "0", .min = 0, .max = 1e9, .help = "draws from the k most probable; 0 = all"},
-    {.name = "top-p", .kind = CLI_NUMBER, .value = "P", .fallback = "0.95", .min = 1e-9, .max = 1, .help = "draws from the fewest that reach this probability together"},
-    {.name = "min-p", .kind = CLI_NUMBER, .value = "P", .fallback = "0", .min = 0, .max = 1, .help = "drops those less probable than this share of the best"},
-    {.name = "repetition-penalty", .kind = CLI_NUMBER, .value = "R", .fallback = "1", .min = 0.01, .max = 100, .help = "divides the logits of tokens already there"},
-    {.name = "seed", .kind = CLI_INT, .value = "N", .fallback = "0", .min = 0, .max = 9e15, .help = "the same seed gives the same text"},
-    {.name = "stop", .kind = CLI_TEXT, .repeated = true, .value = "TEXT", .help = "ends before this text; may be repeated"},
-    {.name = "explain", .kind = CLI_FLAG, .help = "colours each token by the expert it went to (its number behind it without colour)"},
-    {.name = "layer", .kind = CLI_INT, .value = "N", .fallback = "-1", .min = -1, .max = 1024, .help = "whose experts --explain shows (default: the last sparse layer)"},
+    {.name = "max-tokens", .letter = 'n', .kind = CLI_INT, .value = "N", .fallback = "200", .min = 1, .max = 1e9,
+     .help = "tokens to generate at most"},
+    {.name = "temperature", .letter = 't', .kind = CLI_NUMBER, .value = "T", .fallback = "0.8", .min = 0, .max = 100,
+     .help = "0: always the most probable token"},
+    {.name = "top-k", .kind = CLI_INT, .value = "K", .fallback = "0", .min = 0, .max = 1e9,
+     .help = "draws from the k most probable; 0 = all"},
+    {.name = "top-p", .kind = CLI_NUMBER, .value = "P", .fallback = "0.95", .min = 1e-9, .max = 1,
+     .help = "draws from the fewest that reach this probability together"},
+    {.name = "min-p", .kind = CLI_NUMBER, .value = "P", .fallback = "0", .min = 0, .max = 1,
+     .help = "drops those less probable than this share of the best"},
+    {.name = "repetition-penalty", .kind = CLI_NUMBER, .value = "R", .fallback = "1", .min = 0.01, .max = 100,
+     .help = "divides the logits of tokens already there"},
+    {.name = "seed", .kind = CLI_INT, .value = "N", .fallback = "0", .min = 0, .max = 9e15,
+     .help = "the same seed gives the same text"},
+    {.name = "stop", .kind = CLI_TEXT, .repeated = true, .value = "TEXT",
+     .help = "ends before this text; may be repeated"},
+    {.name = "explain", .kind = CLI_FLAG,
+     .help = "colours each token by the expert it went to (its number behind it without colour)"},
+    {.name = "layer", .kind = CLI_INT, .value = "N", .fallback = "-1", .min = -1, .max = 1024,
+     .help = "whose experts --explain shows (default: the last sparse layer)"},
     {.name = "precision", .kind = CLI_CHOICE, .value = "f32|bf16", .fallback = "f32", .help = "of the products"},
     CLI_OPTION_END,
 };
@@ -61,7 +71,9 @@ static void print_legend(const listener *l, const cot_model *model, int64_t laye
     fprintf(stderr, "layer %lld, tokens of each expert:", (long long)layer);
     for (int64_t i = 0; i < experts && i < 256; i++) {
         if (!l->count[i]) continue;
-        if (terminal_has_colour(stderr)) fprintf(stderr, " \033[38;5;%dme%lld\033[0m %lld", terminal_category_colour((size_t)i), (long long)i, (long long)l->count[i]);
+        if (terminal_has_colour(stderr))
+            fprintf(stderr, " \033[38;5;%dme%lld\033[0m %lld", terminal_category_colour((size_t)i), (long long)i,
+                    (long long)l->count[i]);
         else fprintf(stderr, " e%lld %lld", (long long)i, (long long)l->count[i]);
     }
     fputc('\n', stderr);
@@ -89,14 +101,22 @@ static char *read_prompt(const char *given, size_t *length)
     return text;
 }
 
-static int generate(const cli_args *args, cot_model *model, const cot_tokenizer *tokenizer, const char *prompt, size_t length)
+static int generate(const cli_args *args, cot_model *model, const cot_tokenizer *tokenizer, const char *prompt,
+                    size_t length)
 {
     listener l = {.explain = cli_flag(args, "explain"), .colour = terminal_has_colour(stdout)};
     const int64_t layer = cli_int(args, "layer") >= 0 ? cli_int(args, "layer") : last_sparse_layer(model);
     const char *stops[MAX_STOPS];
-    cot_generate_options o = {.max_tokens = cli_int(args, "max-tokens"), .stop = stops, .bf16 = strcmp(cli_text(args, "precision"), "bf16") == 0, .layer = layer};
-    o.sampling = (cot_sampling){.temperature = cli_number(args, "temperature"), .top_k = cli_int(args, "top-k"), .top_p = cli_number(args, "top-p"),
-                                .min_p = cli_number(args, "min-p"), .repetition_penalty = cli_number(args, "repetition-penalty"), .seed = (uint64_t)cli_int(args, "seed")};
+    cot_generate_options o = {.max_tokens = cli_int(args, "max-tokens"),
+                              .stop = stops,
+                              .bf16 = strcmp(cli_text(args, "precision"), "bf16") == 0,
+                              .layer = layer};
+    o.sampling = (cot_sampling){.temperature = cli_number(args, "temperature"),
+                                .top_k = cli_int(args, "top-k"),
+                                .top_p = cli_number(args, "top-p"),
+                                .min_p = cli_number(args, "min-p"),
+                                .repetition_penalty = cli_number(args, "repetition-penalty"),
+                                .seed = (uint64_t)cli_int(args, "seed")};
     for (size_t i = 0; i < cli_count(args, "stop"); i++) stops[o.stop_count++] = cli_text_at(args, "stop", i);
     if (l.explain && (layer >= cot_model_describe(model, 0).num_layers || !cot_model_layer_experts(model, layer)))
         return cli_fail("layer %lld has no experts to explain", (long long)layer);
@@ -107,8 +127,9 @@ static int generate(const cli_args *args, cot_model *model, const cot_tokenizer 
     fflush(stdout);
     if (cli_quiet()) return CLI_OK;
     if (l.explain) print_legend(&l, model, layer);
-    fprintf(stderr, "%lld tokens read in %.2f s, %lld generated at %.0f tokens/s%s\n", (long long)done.prompt_tokens, done.prompt_seconds, (long long)done.tokens,
-            done.seconds > 0 ? (double)done.tokens / done.seconds : 0, done.ended ? "" : " (stopped at --max-tokens)");
+    fprintf(stderr, "%lld tokens read in %.2f s, %lld generated at %.0f tokens/s%s\n", (long long)done.prompt_tokens,
+            done.prompt_seconds, (long long)done.tokens, done.seconds > 0 ? (double)done.tokens / done.seconds : 0,
+            done.ended ? "" : " (stopped at --max-tokens)");
     return CLI_OK;
 }
 
@@ -118,7 +139,8 @@ static int run(const cli_args *args)
     cot_tokenizer *tokenizer = NULL;
     size_t length;
     int code = CLI_OK;
-    if (cli_count(args, "stop") > MAX_STOPS) return cli_misuse(args, "--stop is given %zu times, expected at most %d", cli_count(args, "stop"), MAX_STOPS);
+    if (cli_count(args, "stop") > MAX_STOPS)
+        return cli_misuse(args, "--stop is given %zu times, expected at most %d", cli_count(args, "stop"), MAX_STOPS);
     cli_watch_stop();
     if (cot_model_load(cli_positional(args, 0), &model, &tokenizer) != COT_OK) return cli_failed();
     char *prompt = read_prompt(cli_positional(args, 1), &length);

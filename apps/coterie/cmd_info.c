@@ -13,7 +13,8 @@
 
 static const cli_option options[] = {
     CLI_SET_OPTION,
-    {.name = "context", .kind = CLI_INT, .value = "N", .min = 1, .max = 1 << 24, .help = "tokens of context that FLOPs and memory are for (default: the model's)"},
+    {.name = "context", .kind = CLI_INT, .value = "N", .min = 1, .max = 1 << 24,
+     .help = "tokens of context that FLOPs and memory are for (default: the model's)"},
     {.name = "parameters", .kind = CLI_FLAG, .help = "lists every parameter with its shape"},
     CLI_JSON_OPTION,
     CLI_OPTION_END,
@@ -39,7 +40,8 @@ static json_t *layers_json(const cot_model *model, int64_t count)
     for (int64_t i = 0; i < count; i++) {
         char text[256];
         cot_model_layer_text(model, i, text, sizeof text);
-        json_array_append_new(list, json_pack("{s:I, s:s, s:I}", "layer", (json_int_t)i, "what", text, "experts", (json_int_t)cot_model_layer_experts(model, i)));
+        json_array_append_new(list, json_pack("{s:I, s:s, s:I}", "layer", (json_int_t)i, "what", text, "experts",
+                                              (json_int_t)cot_model_layer_experts(model, i)));
     }
     return list;
 }
@@ -69,14 +71,18 @@ static void print_formats(const cot_model *model, const cot_model_info *info)
 
 static int print_as_json(const cli_args *args, const cot_model *model, const cot_model_info *i)
 {
-    json_t *root = json_pack("{s:s, s:s, s:s?, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I}, s:{s:f, s:f}, s:{s:I, s:I}, s:o, s:o}", "kind", i->kind, "published_as",
-                             i->published_as, "stored_as", i->stored_as, "hidden_size", (json_int_t)i->hidden_size, "num_layers", (json_int_t)i->num_layers, "sparse_layers",
-                             (json_int_t)i->sparse_layers, "vocab_size", (json_int_t)i->vocab_size, "context", (json_int_t)i->context, "parameters", "total",
-                             (json_int_t)i->parameters_total, "active", (json_int_t)i->parameters_active, "flops_per_token", "forward", i->flops_forward,
-                             "training", i->flops_training, "bytes", "training", (json_int_t)i->bytes_training, "serving", (json_int_t)i->bytes_serving,
-                             "layers", layers_json(model, i->num_layers), "formats", formats_json(model));
-    json_object_set_new(root, "experts", json_pack("{s:I, s:I, s:I}", "parameters", (json_int_t)i->parameters_experts, "bytes_serving",
-                                                   (json_int_t)i->bytes_experts, "bytes_training", (json_int_t)i->bytes_experts_training));
+    json_t *root = json_pack(
+        "{s:s, s:s, s:s?, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I}, s:{s:f, s:f}, s:{s:I, s:I}, s:o, s:o}", "kind",
+        i->kind, "published_as", i->published_as, "stored_as", i->stored_as, "hidden_size", (json_int_t)i->hidden_size,
+        "num_layers", (json_int_t)i->num_layers, "sparse_layers", (json_int_t)i->sparse_layers, "vocab_size",
+        (json_int_t)i->vocab_size, "context", (json_int_t)i->context, "parameters", "total",
+        (json_int_t)i->parameters_total, "active", (json_int_t)i->parameters_active, "flops_per_token", "forward",
+        i->flops_forward, "training", i->flops_training, "bytes", "training", (json_int_t)i->bytes_training, "serving",
+        (json_int_t)i->bytes_serving, "layers", layers_json(model, i->num_layers), "formats", formats_json(model));
+    json_object_set_new(root, "experts",
+                        json_pack("{s:I, s:I, s:I}", "parameters", (json_int_t)i->parameters_experts, "bytes_serving",
+                                  (json_int_t)i->bytes_experts, "bytes_training",
+                                  (json_int_t)i->bytes_experts_training));
     if (root && cli_flag(args, "parameters")) json_object_set_new(root, "parameter_list", parameters_json(model));
     return print_json(root);
 }
@@ -103,18 +109,20 @@ static int print_as_text(const cli_args *args, const cot_model *model, const cot
     format_count((double)i->parameters_active, active, sizeof active);
     format_count(i->flops_forward, forward, sizeof forward);
     format_count(i->flops_training, training, sizeof training);
-    printf("model         %s of width %lld, %lld layers (%lld sparse), %lld symbols\n", i->kind, (long long)i->hidden_size,
-           (long long)i->num_layers, (long long)i->sparse_layers, (long long)i->vocab_size);
+    printf("model         %s of width %lld, %lld layers (%lld sparse), %lld symbols\n", i->kind,
+           (long long)i->hidden_size, (long long)i->num_layers, (long long)i->sparse_layers, (long long)i->vocab_size);
     print_layers(model, i->num_layers);
     printf("parameters    %s in all, %s active for a token\n", total, active);
-    printf("FLOPs         %s forward, %s training, per token at a context of %lld\n", forward, training, (long long)i->context);
+    printf("FLOPs         %s forward, %s training, per token at a context of %lld\n", forward, training,
+           (long long)i->context);
     format_count((double)i->bytes_serving, forward, sizeof forward);
     format_count((double)i->bytes_training, training, sizeof training);
     printf("memory        %sB serving (f32 and one context), %sB training (without activations)\n", forward, training);
     if (i->parameters_experts) {
         format_count((double)i->parameters_experts, total, sizeof total);
         printf("experts       %s parameters; %.3g bytes each serving, %.3g training with two moments\n", total,
-               (double)i->bytes_experts / (double)i->parameters_experts, (double)i->bytes_experts_training / (double)i->parameters_experts);
+               (double)i->bytes_experts / (double)i->parameters_experts,
+               (double)i->bytes_experts_training / (double)i->parameters_experts);
     }
     print_formats(model, i);
     if (!cli_flag(args, "parameters")) return CLI_OK;
@@ -126,7 +134,8 @@ static int print_as_text(const cli_args *args, const cot_model *model, const cot
     table_cell(t, "shape");
     for (size_t j = 0; cot_model_parameter(model, j, &name, &rank, shape); j++) {
         char text[96] = "";
-        for (int k = 0, n = 0; k < rank; k++) n += snprintf(text + n, sizeof text - (size_t)n, "%s%lld", k ? " x " : "", (long long)shape[k]);
+        for (int k = 0, n = 0; k < rank; k++)
+            n += snprintf(text + n, sizeof text - (size_t)n, "%s%lld", k ? " x " : "", (long long)shape[k]);
         table_cell(t, "%s", name);
         table_cell(t, "%s", text);
     }
@@ -153,8 +162,12 @@ static int declare(const cli_args *args, const char *name, cot_model **out)
     const cot_config *section = cot_config_get(recipe, "model"), *from = cot_config_get(recipe, "from");
     (void)cot_config_int(cot_config_get(recipe, "data.context"), &context);
     int code = CLI_OK;
-    if (from) code = cli_fail("%s: the recipe starts from a model: see coterie info %s", cot_config_file(recipe), cot_config_text(from));
-    else if (!section) code = cli_fail("%s: the recipe has no 'model', expected a map such as {kind: lm, ...}", cot_config_file(recipe));
+    if (from)
+        code = cli_fail("%s: the recipe starts from a model: see coterie info %s", cot_config_file(recipe),
+                        cot_config_text(from));
+    else if (!section)
+        code =
+            cli_fail("%s: the recipe has no 'model', expected a map such as {kind: lm, ...}", cot_config_file(recipe));
     else if (cot_model_create(section, vocabulary_of(recipe), context, out) != COT_OK) code = cli_failed();
     cot_config_destroy(recipe);
     return code;

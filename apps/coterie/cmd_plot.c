@@ -102,7 +102,8 @@ static cot_status read_album(const cli_args *args, album *a)
 
 static int draw(const album *a, unsigned parts, const char *path)
 {
-    const cot_plot plot = {.title = a->title, .run = a->run, .evaluation = a->evaluation, .tasks = a->tasks, .parts = parts};
+    const cot_plot plot = {
+        .title = a->title, .run = a->run, .evaluation = a->evaluation, .tasks = a->tasks, .parts = parts};
     CLI_TRY(cot_plot_draw(&plot, path, a->keep_script));
     printf("%s\n", path);
     return CLI_OK;

@@ -17,16 +17,20 @@
 
 static const cli_option options[] = {
     CLI_SET_OPTION,
-    {.name = "out", .letter = 'o', .kind = CLI_TEXT, .value = "DIR", .help = "the run's folder (default: runs/ and the recipe's name, numbered when taken)"},
-    {.name = "from", .kind = CLI_TEXT, .value = "MODEL", .help = "starts from the parameters of a model folder, with its architecture and tokenizer"},
-    {.name = "resume", .kind = CLI_TEXT, .value = "DIR", .help = "goes on with the run in DIR where its last checkpoint stands"},
+    {.name = "out", .letter = 'o', .kind = CLI_TEXT, .value = "DIR",
+     .help = "the run's folder (default: runs/ and the recipe's name, numbered when taken)"},
+    {.name = "from", .kind = CLI_TEXT, .value = "MODEL",
+     .help = "starts from the parameters of a model folder, with its architecture and tokenizer"},
+    {.name = "resume", .kind = CLI_TEXT, .value = "DIR",
+     .help = "goes on with the run in DIR where its last checkpoint stands"},
     {.name = "dry-run", .kind = CLI_FLAG, .help = "says what the run would be and cost, and stops"},
     CLI_OPTION_END,
 };
 
 /* ---- what the run is ---- */
 
-/* Seconds that so many FLOPs take: training reaches 60 % of the measured peak in models as small as the default one, more in larger. */
+/* Seconds that so many FLOPs take: training reaches 60 % of the measured peak in models as small as the default one,
+ * more in larger. */
 static double expected_seconds(const cot_plan_info *info)
 {
     const double peak = cot_machine_product_peak(info->bf16), update_peak = cot_machine_product_peak(false);
@@ -45,19 +49,21 @@ static void print_plan(const cot_plan *plan, FILE *stream)
     format_count(info.flops_per_token, flops, sizeof flops);
     format_count((double)info.bytes, bytes, sizeof bytes);
     format_duration(expected_seconds(&info), time, sizeof time);
-    fprintf(stream, "model      %s parameters, %s active for a token; %lld layers of width %lld, %lld symbols\n", total, active, (long long)model.num_layers,
-            (long long)model.hidden_size, (long long)model.vocab_size);
+    fprintf(stream, "model      %s parameters, %s active for a token; %lld layers of width %lld, %lld symbols\n", total,
+            active, (long long)model.num_layers, (long long)model.hidden_size, (long long)model.vocab_size);
     cot_model_layer_text(cot_plan_model(plan), model.num_layers - 1, layer, sizeof layer);
-    fprintf(stream, "layers     %lld sparse, %lld dense; the last: %s\n", (long long)model.sparse_layers, (long long)(model.num_layers - model.sparse_layers), layer);
+    fprintf(stream, "layers     %lld sparse, %lld dense; the last: %s\n", (long long)model.sparse_layers,
+            (long long)(model.num_layers - model.sparse_layers), layer);
     if (info.from) fprintf(stream, "from       %s\n", info.from);
     if (info.parameters_frozen > 0) {
         format_count((double)info.parameters_trained, active, sizeof active);
         fprintf(stream, "frozen     all but %s parameters\n", active);
     }
-    fprintf(stream, "data       %s training tokens in %d sources, %lld for validation\n", train, cot_corpus_source_count(cot_plan_corpus(plan)),
-            (long long)info.valid_tokens);
-    fprintf(stream, "training   %s tokens in %lld steps of %lld rows of %lld; %s, %s, products in %s, seed %llu\n", tokens, (long long)info.steps,
-            (long long)info.rows, (long long)info.context, info.optimizer, info.schedule, info.precision, (unsigned long long)info.seed);
+    fprintf(stream, "data       %s training tokens in %d sources, %lld for validation\n", train,
+            cot_corpus_source_count(cot_plan_corpus(plan)), (long long)info.valid_tokens);
+    fprintf(stream, "training   %s tokens in %lld steps of %lld rows of %lld; %s, %s, products in %s, seed %llu\n",
+            tokens, (long long)info.steps, (long long)info.rows, (long long)info.context, info.optimizer, info.schedule,
+            info.precision, (unsigned long long)info.seed);
     fprintf(stream, "cost       %s FLOPs a token, %.2g in all; about %sB of memory\n", flops, info.flops, bytes);
     fprintf(stream, "expected   %s on this machine\n", time);
 }
@@ -73,7 +79,9 @@ static void note_of(const cot_step_report *r, double peak, char *out, size_t siz
     format_count((double)r->tokens, tokens, sizeof tokens);
     int n = snprintf(out, size, "step %lld, %s tokens, loss %.3f", (long long)r->step, tokens, r->loss);
     if (peak > 0) n += snprintf(out + n, size - (size_t)n, ", %.0f%% of peak", 100 * r->flops_per_s / peak);
-    if (worst) snprintf(out + n, size - (size_t)n, ", worst balance layer %lld max/mean %.2f", (long long)worst->layer, 1 + worst->max_vio);
+    if (worst)
+        snprintf(out + n, size - (size_t)n, ", worst balance layer %lld max/mean %.2f", (long long)worst->layer,
+                 1 + worst->max_vio);
 }
 
 static void print_validation(const cot_step_report *r)
@@ -182,7 +190,8 @@ static int resume(const cli_args *args, preparing *p)
     cot_trainer *trainer;
     if (!changes) return cli_fail("no memory for the arguments");
     for (size_t i = 0; i < count; i++) changes[i] = cli_text_at(args, "set", i);
-    const cot_status status = cot_trainer_resume(cli_text(args, "resume"), changes, count, show_preparation, p, &trainer);
+    const cot_status status =
+        cot_trainer_resume(cli_text(args, "resume"), changes, count, show_preparation, p, &trainer);
     free(changes);
     progress_clear(&p->bar);
     if (status != COT_OK) return cli_failed();
@@ -194,8 +203,10 @@ static int resume(const cli_args *args, preparing *p)
 static int run(const cli_args *args)
 {
     preparing p = {0};
-    if (cli_given(args, "resume") && cli_positional(args, 0)) return cli_misuse(args, "--resume has its recipe already: leave '%s' out", cli_positional(args, 0));
-    if (cli_given(args, "resume") && cli_given(args, "from")) return cli_misuse(args, "--resume goes on with a run, --from starts a new one: expected one of them");
+    if (cli_given(args, "resume") && cli_positional(args, 0))
+        return cli_misuse(args, "--resume has its recipe already: leave '%s' out", cli_positional(args, 0));
+    if (cli_given(args, "resume") && cli_given(args, "from"))
+        return cli_misuse(args, "--resume goes on with a run, --from starts a new one: expected one of them");
     cli_watch_stop();
     return cli_given(args, "resume") ? resume(args, &p) : start(args, &p);
 }

@@ -86,7 +86,8 @@ static void offer_specs(const char *typed, const char *before, const char *optio
     }
 }
 
-/* The recipe as --set finds it: the one named, or the default one, with the settings before. NULL when there is none. */
+/* The recipe as --set finds it: the one named, or the default one, with the settings before. NULL when there is
+ * none. */
 static cot_config *read_recipe(const line *l)
 {
     char *path;

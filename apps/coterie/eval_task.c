@@ -54,9 +54,16 @@ static int take_options(const cli_args *args, asked *a)
     for (size_t i = 0; i < 4; i++) a->text[i] = unescaped(cli_text(args, names[i]));
     const char *from = cli_text(args, "shots-from");
     if (from) CLI_TRY(cot_task_read(from, &a->shots_from));
-    a->options = (cot_task_options){.shots = cli_int(args, "shots"), .shots_from = a->shots_from, .seed = (uint64_t)cli_int(args, "seed"),
-                                    .limit = cli_int(args, "limit"), .description = a->text[0], .query_end = a->text[1], .target_delimiter = a->text[2],
-                                    .fewshot_delimiter = a->text[3], .window = cli_int(args, "window"), .bins = cli_int(args, "bins")};
+    a->options = (cot_task_options){.shots = cli_int(args, "shots"),
+                                    .shots_from = a->shots_from,
+                                    .seed = (uint64_t)cli_int(args, "seed"),
+                                    .limit = cli_int(args, "limit"),
+                                    .description = a->text[0],
+                                    .query_end = a->text[1],
+                                    .target_delimiter = a->text[2],
+                                    .fewshot_delimiter = a->text[3],
+                                    .window = cli_int(args, "window"),
+                                    .bins = cli_int(args, "bins")};
     return CLI_OK;
 }
 
@@ -111,15 +118,18 @@ static void print_reliability(const cot_calibration *c, const char *what)
 static void print_task(const cot_task_result *r)
 {
     const bool choices = r->all.count > 0;
-    printf("%s: %s, %lld questions, %lld shots, window %lld", r->name, cot_task_kind_name(r->kind), (long long)r->questions, (long long)r->shots,
-           (long long)r->window);
+    printf("%s: %s, %lld questions, %lld shots, window %lld", r->name, cot_task_kind_name(r->kind),
+           (long long)r->questions, (long long)r->shots, (long long)r->window);
     if (isfinite(r->chance)) printf("; guessing gives %.4f", r->chance);
     printf("\n\n");
     print_scores(r);
-    if (r->left_out) printf("\n%lld questions were left out: an answer of theirs is longer than the window\n", (long long)r->left_out);
+    if (r->left_out)
+        printf("\n%lld questions were left out: an answer of theirs is longer than the window\n",
+               (long long)r->left_out);
     if (r->cut) printf("\n%lld questions were longer than the window and lost their beginning\n", (long long)r->cut);
-    printf("\ncalibration of %s: ECE %.4f in %lld bins of equal width, %.4f of equal mass", choices ? "the chosen answer" : "the most probable token",
-           r->top.ece_width, (long long)r->top.bins, r->top.ece_mass);
+    printf("\ncalibration of %s: ECE %.4f in %lld bins of equal width, %.4f of equal mass",
+           choices ? "the chosen answer" : "the most probable token", r->top.ece_width, (long long)r->top.bins,
+           r->top.ece_mass);
     if (choices) printf("; of every answer %.4f, %.4f", r->all.ece_width, r->all.ece_mass);
     if (isfinite(r->temperature)) printf("; best temperature %.3g", r->temperature);
     printf("\n\n");
@@ -134,7 +144,8 @@ static double value_of(const cot_task_result *r, const char *name)
 
 static void print_summary(cot_task_result *const *results, size_t count)
 {
-    static const char *const heading[] = {"task", "kind", "questions", "guessing", "acc", "stderr", "ties", "acc_norm", "brier_score", "bits_per_byte", "ECE"};
+    static const char *const heading[] = {"task", "kind",     "questions",   "guessing",      "acc", "stderr",
+                                          "ties", "acc_norm", "brier_score", "bits_per_byte", "ECE"};
     static const char *const means[] = {"acc", "acc_norm", "brier_score", "bits_per_byte"};
     double sum[4] = {0};
     size_t notes = 0;
@@ -163,8 +174,9 @@ static void print_summary(cot_task_result *const *results, size_t count)
     table_print(t, 0, stdout);
     for (size_t i = 0; i < count; i++)
         if (results[i]->left_out || results[i]->cut)
-            printf("%s%s: %lld questions left out (an answer is longer than the window), %lld without their beginning\n", notes++ ? "" : "\n", results[i]->name,
-                   (long long)results[i]->left_out, (long long)results[i]->cut);
+            printf(
+                "%s%s: %lld questions left out (an answer is longer than the window), %lld without their beginning\n",
+                notes++ ? "" : "\n", results[i]->name, (long long)results[i]->left_out, (long long)results[i]->cut);
 }
 
 /* ---- JSON ---- */
@@ -186,10 +198,13 @@ static int print_as_json(cot_task_result *const *results, size_t count)
 static void keep(const cot_task_result *r, const char *run)
 {
     char path[4096], *text;
-    if (!run || snprintf(path, sizeof path, "%s/task-%s.json", run, r->name) >= (int)sizeof path || cot_task_result_to_json(r, &text) != COT_OK) return;
+    if (!run || snprintf(path, sizeof path, "%s/task-%s.json", run, r->name) >= (int)sizeof path ||
+        cot_task_result_to_json(r, &text) != COT_OK)
+        return;
     json_t *root = json_loads(text, 0, NULL);
     free(text);
-    if (!root || !write_json(root, path)) fprintf(stderr, "coterie: %s cannot be written; `coterie plot` will miss it\n", path);
+    if (!root || !write_json(root, path))
+        fprintf(stderr, "coterie: %s cannot be written; `coterie plot` will miss it\n", path);
     json_decref(root);
 }
 
@@ -203,7 +218,8 @@ static bool show(void *context, uint64_t done, uint64_t total)
     return !cli_stop_requested();
 }
 
-static int run_task(const cli_args *args, const cot_task *task, const asked *a, cot_model *model, const cot_tokenizer *tokenizer, cot_task_result **result)
+static int run_task(const cli_args *args, const cot_task *task, const asked *a, cot_model *model,
+                    const cot_tokenizer *tokenizer, cot_task_result **result)
 {
     progress bar;
     char what[64];
@@ -211,7 +227,8 @@ static int run_task(const cli_args *args, const cot_task *task, const asked *a, 
     progress_start(&bar, what, "questions", 0, 0);
     cot_status status = cot_task_run(model, tokenizer, task, &a->options, show, &bar, result);
     progress_clear(&bar);
-    if (status == COT_OK && cli_given(args, "answers")) status = cot_task_result_write_answers(*result, task, &a->options, cli_text(args, "answers"));
+    if (status == COT_OK && cli_given(args, "answers"))
+        status = cot_task_result_write_answers(*result, task, &a->options, cli_text(args, "answers"));
     return status == COT_OK ? CLI_OK : cli_failed();
 }
 
@@ -241,9 +258,11 @@ static int read_tasks(const cli_args *args, task_list *list)
     return list->result ? CLI_OK : cli_fail("no memory for %zu tasks", list->count);
 }
 
-static int run_tasks(const cli_args *args, const asked *a, cot_model *model, const cot_tokenizer *tokenizer, const char *run, const task_list *list)
+static int run_tasks(const cli_args *args, const asked *a, cot_model *model, const cot_tokenizer *tokenizer,
+                     const char *run, const task_list *list)
 {
-    if (list->count > 1 && cli_given(args, "answers")) return cli_misuse(args, "--answers keeps one task's; %zu are given", list->count);
+    if (list->count > 1 && cli_given(args, "answers"))
+        return cli_misuse(args, "--answers keeps one task's; %zu are given", list->count);
     for (size_t i = 0; i < list->count; i++) {
         const int code = run_task(args, list->task[i], a, model, tokenizer, &list->result[i]);
         if (code != CLI_OK) return code;

@@ -9,7 +9,10 @@
 
 #include "cli.h"
 
-static int too_long(const char *name, size_t limit) { return cli_fail("%s: longer than %zu MB, expected less", name, limit >> 20); }
+static int too_long(const char *name, size_t limit)
+{
+    return cli_fail("%s: longer than %zu MB, expected less", name, limit >> 20);
+}
 
 static int read_stream(FILE *f, const char *name, size_t limit, char **text, size_t *length)
 {
@@ -17,7 +20,8 @@ static int read_stream(FILE *f, const char *name, size_t limit, char **text, siz
     struct stat info;
     *text = NULL;
     *length = 0;
-    if (fstat(fileno(f), &info) == 0 && S_ISREG(info.st_mode) && (size_t)info.st_size > limit) return too_long(name, limit);
+    if (fstat(fileno(f), &info) == 0 && S_ISREG(info.st_mode) && (size_t)info.st_size > limit)
+        return too_long(name, limit);
     do {
         if (room > limit) return too_long(name, limit);
         room = room ? 2 * room : 1 << 16;

@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* Reads `path` ("-" or NULL: standard input), of at most `limit` bytes, into memory that the caller frees with free(), a NUL behind
- * it. Returns an exit code, after saying what is wrong. */
+/* Reads `path` ("-" or NULL: standard input), of at most `limit` bytes, into memory that the caller frees with free(),
+ * a NUL behind it. Returns an exit code, after saying what is wrong. */
 int read_input(const char *path, size_t limit, char **text, size_t *length);
 
 const char *input_name(const char *path);  /* for messages */

@@ -124,8 +124,9 @@ static int dispatch(int count, char **words)
     return command ? run(command, "coterie", count - 1, words + 1) : fail_unknown("coterie", commands, words[0]);
 }
 
-/* GNU OpenMP's threads spin for milliseconds while they wait, which is right on an idle machine and ruinous on a busy one (a step of a
- * hundred parallel loops then takes a scheduler's slice each). A short spin serves both; it can only be set before the program starts. */
+/* GNU OpenMP's threads spin for milliseconds while they wait, which is right on an idle machine and ruinous on a busy
+ * one (a step of a hundred parallel loops then takes a scheduler's slice each). A short spin serves both; it can only
+ * be set before the program starts. */
 static void spin_briefly(char **argv)
 {
     if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;

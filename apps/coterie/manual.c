@@ -77,7 +77,8 @@ static FILE *open_page(const char *folder, const char *name, int section, const 
     snprintf(title, sizeof title, "%s", name);
     for (char *c = title; *c; c++)
         if (*c >= 'a' && *c <= 'z') *c = (char)(*c - 'a' + 'A');
-    fprintf(f, ".TH %s %d \"%s\" \"coterie %s\" \"Coterie\"\n.SH NAME\n", title, section, COTERIE_RELEASED, cot_version());
+    fprintf(f, ".TH %s %d \"%s\" \"coterie %s\" \"Coterie\"\n.SH NAME\n", title, section, COTERIE_RELEASED,
+            cot_version());
     put_text(f, name);
     fputs(" \\- ", f);
     put_line(f, summary);

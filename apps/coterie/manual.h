@@ -4,7 +4,8 @@
 
 #include "cli.h"
 
-/* Writes coterie.1, coterie-COMMAND.1 for every command, and coterie-recipe.5 into a folder that exists. Returns an exit code. */
+/* Writes coterie.1, coterie-COMMAND.1 for every command, and coterie-recipe.5 into a folder that exists. Returns an
+ * exit code. */
 int manual_write(const cli_command *const *commands, const char *folder);
 
 #endif

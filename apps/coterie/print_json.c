@@ -17,7 +17,8 @@ int print_json(json_t *value)
 
 static bool write_to(FILE *f, const json_t *value)
 {
-    const bool whole = json_dumpf(value, f, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) == 0 && fputc('\n', f) != EOF && fflush(f) == 0 && fsync(fileno(f)) == 0;
+    const bool whole = json_dumpf(value, f, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) == 0 && fputc('\n', f) != EOF &&
+                       fflush(f) == 0 && fsync(fileno(f)) == 0;
     return fclose(f) == 0 && whole;
 }
 

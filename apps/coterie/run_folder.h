@@ -4,7 +4,8 @@
 
 #include <coterie/config.h>
 
-/* The recipe of the run that `folder` is or lies in (RUN, RUN/best, RUN/kept/step-100); *out NULL when there is none. */
+/* The recipe of the run that `folder` is or lies in (RUN, RUN/best, RUN/kept/step-100); *out NULL when there is
+ * none. */
 cot_status run_recipe(const char *folder, cot_config **out);
 
 #endif

@@ -20,8 +20,8 @@ typedef enum { COT_CONFIG_NULL, COT_CONFIG_SCALAR, COT_CONFIG_LIST, COT_CONFIG_M
 /**
  * Reads a YAML file.
  *
- * Errors   COT_IO when it cannot be read; COT_FORMAT with file, line and column when it is not YAML, repeats a key, nests
- *          deeper than 64 or uses aliases or tags.
+ * Errors   COT_IO when it cannot be read; COT_FORMAT with file, line and column when it is not YAML, repeats a key,
+ *          nests deeper than 64 or uses aliases or tags.
  */
 COT_API cot_status cot_config_read(const char *path, cot_config **out);
 
@@ -35,8 +35,8 @@ COT_API void cot_config_destroy(cot_config *config);
 COT_API cot_status cot_config_copy(const cot_config *config, cot_config **out);
 
 /**
- * Sets `key=value`, key a dotted path (`train.optimizer.lr`, list places by number: `model.layers.0.at`), value inline YAML.
- * Missing maps on the way are made.
+ * Sets `key=value`, key a dotted path (`train.optimizer.lr`, list places by number: `model.layers.0.at`), value inline
+ * YAML. Missing maps on the way are made.
  *
  * Errors   COT_INVALID when there is no '=' or the path runs through a scalar; COT_FORMAT when the value is not YAML.
  */
@@ -60,8 +60,9 @@ COT_API cot_status cot_config_put(cot_config *config, const char *path, const co
 COT_API void cot_config_remove(cot_config *config, const char *path);
 
 /**
- * Lays a map over another one: each key by itself, and so on inside, unless they name different kinds. What is no map takes the place of what was
- * there. A map over a list changes the entries whose places are its keys, as in `layers.0.at=2`.
+ * Lays a map over another one: each key by itself, and so on inside, unless they name different kinds. What is no map
+ * takes the place of what was there. A map over a list changes the entries whose places are its keys, as in
+ * `layers.0.at=2`.
  *
  *   config   changed
  *   over     copied; NULL changes nothing

@@ -56,7 +56,8 @@ typedef struct {
 typedef bool (*cot_evaluate_progress)(void *context, uint64_t done, uint64_t total);
 
 /**
- * Scores one split of a corpus: every token but the first of each document once, with at most `window` tokens of context.
+ * Scores one split of a corpus: every token but the first of each document once, with at most `window` tokens of
+ * context.
  *
  *   tokenizer   gives the bytes of tokens; the corpus was made with it
  *   out         the caller frees it with cot_evaluation_destroy()
@@ -64,8 +65,9 @@ typedef bool (*cot_evaluate_progress)(void *context, uint64_t done, uint64_t tot
  * Errors   COT_INVALID when the corpus has ids that the model lacks; COT_NOT_FINITE; COT_STOPPED.
  * Source   docs/evaluation.md.
  */
-COT_API cot_status cot_evaluate(cot_model *model, const cot_corpus *corpus, const cot_tokenizer *tokenizer, const cot_evaluate_options *options,
-                                cot_evaluate_progress progress, void *context, cot_evaluation **out);
+COT_API cot_status cot_evaluate(cot_model *model, const cot_corpus *corpus, const cot_tokenizer *tokenizer,
+                                const cot_evaluate_options *options, cot_evaluate_progress progress, void *context,
+                                cot_evaluation **out);
 
 COT_API void cot_evaluation_destroy(cot_evaluation *evaluation);  /**< Accepts NULL. */
 
@@ -85,8 +87,8 @@ COT_API cot_status cot_evaluation_to_json(const cot_evaluation *evaluation, char
 COT_API cot_status cot_model_logits_of(cot_model *model, const int32_t *ids, int64_t count, float *logits);
 
 /**
- * The same from file to file, to hold against another engine: `ids_path` is a JSON list of token ids, `logits_path` becomes a
- * safetensors file with the tensor "logits" [count, V] f32.
+ * The same from file to file, to hold against another engine: `ids_path` is a JSON list of token ids, `logits_path`
+ * becomes a safetensors file with the tensor "logits" [count, V] f32.
  *
  * Errors   COT_IO; COT_FORMAT naming the place in the list; COT_INVALID.
  */

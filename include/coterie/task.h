@@ -16,9 +16,9 @@ typedef enum {
 typedef struct cot_task cot_task;
 
 /**
- * Reads a task file, packed as .gz or .zst or not. By the ending of its name: MMLU's .csv (question, answers, the right one's
- * letter), BIG-Bench Hard's .json ({"examples": [{"input", "target"}]}), else a row of JSON a line. The keys of its rows
- * say what kind it is, others are ignored:
+ * Reads a task file, packed as .gz or .zst or not. By the ending of its name: MMLU's .csv (question, answers, the right
+ * one's letter), BIG-Bench Hard's .json ({"examples": [{"input", "target"}]}), else a row of JSON a line. The keys of
+ * its rows say what kind it is, others are ignored:
  *
  *   query, choices, gold                  COT_TASK_CHOICES; gold counts from 0
  *   context_options, continuation, gold   COT_TASK_CONTEXTS
@@ -34,8 +34,8 @@ COT_API cot_status cot_task_read(const char *path, cot_task **out);
 COT_API void       cot_task_destroy(cot_task *task);  /**< Accepts NULL. */
 
 /**
- * Reads all task files that a path names: one, or those of a .tar, .tar.gz or .tar.zst, or of a folder in it, in its order.
- * The caller gives them back with cot_tasks_destroy(). Errors as above.
+ * Reads all task files that a path names: one, or those of a .tar, .tar.gz or .tar.zst, or of a folder in it, in its
+ * order. The caller gives them back with cot_tasks_destroy(). Errors as above.
  */
 COT_API cot_status cot_tasks_read(const char *path, cot_task ***out, size_t *count);
 COT_API void       cot_tasks_destroy(cot_task **tasks, size_t count);
@@ -68,8 +68,8 @@ typedef struct {
  *
  * Errors   COT_INVALID when there is no such question or alternative, or not enough others for the examples.
  */
-COT_API cot_status cot_task_prompt(const cot_task *task, const cot_task_options *options, int64_t question, int64_t alternative, char **context,
-                                   char **continuation);
+COT_API cot_status cot_task_prompt(const cot_task *task, const cot_task_options *options, int64_t question,
+                                   int64_t alternative, char **context, char **continuation);
 
 /** One question as the model answered it. A = its alternatives: choices, contexts, sentences, or 1. */
 typedef struct {
@@ -131,12 +131,13 @@ typedef struct {
  * do; white space at the context's end goes to the continuation. An empty context is that token, or else the one that
  * ends texts.
  *
- * Errors   COT_INVALID when there are not enough questions for the examples, or none fits into the window (with file and
- *          line); COT_NOT_FINITE; COT_STOPPED; COT_OUT_OF_MEMORY.
+ * Errors   COT_INVALID when there are not enough questions for the examples, or none fits into the window (with file
+ *          and line); COT_NOT_FINITE; COT_STOPPED; COT_OUT_OF_MEMORY.
  * Source   lm-eval [gao2021framework]; calibration [guo2017calibration], [srivastava2023beyond].
  */
-COT_API cot_status cot_task_run(cot_model *model, const cot_tokenizer *tokenizer, const cot_task *task, const cot_task_options *options,
-                                cot_evaluate_progress progress, void *context, cot_task_result **out);
+COT_API cot_status cot_task_run(cot_model *model, const cot_tokenizer *tokenizer, const cot_task *task,
+                                const cot_task_options *options, cot_evaluate_progress progress, void *context,
+                                cot_task_result **out);
 
 COT_API void cot_task_result_destroy(cot_task_result *result);  /**< Accepts NULL. */
 
@@ -147,6 +148,7 @@ COT_API const cot_task_score *cot_task_result_score(const cot_task_result *resul
 COT_API cot_status cot_task_result_to_json(const cot_task_result *result, char **out);
 
 /** Writes a row of JSON for every question: prompts, log probabilities, what was right. Errors: COT_IO. */
-COT_API cot_status cot_task_result_write_answers(const cot_task_result *result, const cot_task *task, const cot_task_options *options, const char *path);
+COT_API cot_status cot_task_result_write_answers(const cot_task_result *result, const cot_task *task,
+                                                 const cot_task_options *options, const char *path);
 
 #endif

@@ -2,9 +2,9 @@
  * are read from a Hugging Face `tokenizer.json` or a SentencePiece model, with the same ids as these libraries give.
  *
  * With byte-level BPE that normalizes nothing, as trained here, any bytes can be encoded, and decode(encode(x)) == x:
- * each byte that is not valid UTF-8 counts as a character of its own. Other tokenizers may change a text before they cut
- * it (white space, normal forms) or lack tokens for some characters; bytes that are not valid UTF-8 are encoded as they
- * are where the vocabulary has tokens for single bytes. */
+ * each byte that is not valid UTF-8 counts as a character of its own. Other tokenizers may change a text before they
+ * cut it (white space, normal forms) or lack tokens for some characters; bytes that are not valid UTF-8 are encoded as
+ * they are where the vocabulary has tokens for single bytes. */
 #ifndef COTERIE_TOKENIZER_H
 #define COTERIE_TOKENIZER_H
 

@@ -13,7 +13,8 @@ extern "C" {
 /** What a recipe means, before anything large is taken or written. */
 typedef struct cot_plan cot_plan;
 
-/** Told during long preparation: what is being done ("tokenizer", "corpus"), how far. Returns false to stop (COT_STOPPED). */
+/** Told during long preparation: what is being done ("tokenizer", "corpus"), how far. Returns false to stop
+ *  (COT_STOPPED). */
 typedef bool (*cot_prepare_progress)(void *context, const char *what, uint64_t done, uint64_t total);
 
 /**
@@ -21,13 +22,16 @@ typedef bool (*cot_prepare_progress)(void *context, const char *what, uint64_t d
  *
  *   recipe   map with model, data and train; copied. Relative data paths are taken from the working directory
  *
- * With `from: FOLDER` in the recipe the run starts from the parameters of that model folder; its `model` section and tokenizer serve where the recipe
- * has none, and what the recipe says under `model` is laid over that section (cot_config_overlay()). The weights must fit what comes of it.
+ * With `from: FOLDER` in the recipe the run starts from the parameters of that model folder; its `model` section and
+ * tokenizer serve where the recipe has none, and what the recipe says under `model` is laid over that section
+ * (cot_config_overlay()). The weights must fit what comes of it.
  *
- * Errors   the recipe's with file, line and key; those of cot_corpus_create() and cot_model_create(); COT_OUT_OF_MEMORY when the model with
- *          its optimizer state will not fit into this machine's memory (nothing has been taken then).
+ * Errors   the recipe's with file, line and key; those of cot_corpus_create() and cot_model_create(); COT_OUT_OF_MEMORY
+ *          when the model with its optimizer state will not fit into this machine's memory (nothing has been taken
+ *          then).
  */
-COT_API cot_status cot_plan_create(const cot_config *recipe, cot_prepare_progress progress, void *context, cot_plan **out);
+COT_API cot_status cot_plan_create(const cot_config *recipe, cot_prepare_progress progress, void *context,
+                                   cot_plan **out);
 COT_API void       cot_plan_destroy(cot_plan *plan);  /**< Accepts NULL. */
 
 typedef struct {
@@ -60,20 +64,23 @@ typedef struct cot_trainer cot_trainer;
  *   plan     taken: destroyed with the trainer, also on failure
  *   folder   the run's folder, made when missing; NULL: nothing is written
  *
- * Errors   COT_INVALID when the folder holds a run already, or another process is starting one there; COT_OUT_OF_MEMORY; COT_IO.
+ * Errors   COT_INVALID when the folder holds a run already, or another process is starting one there;
+ *          COT_OUT_OF_MEMORY; COT_IO.
  */
 COT_API cot_status cot_trainer_create(cot_plan *plan, const char *folder, cot_trainer **out);
 
 /**
- * Goes on with a run where its last checkpoint stands. What follows is bit-identical to a run never stopped (same build and CPU type).
+ * Goes on with a run where its last checkpoint stands. What follows is bit-identical to a run never stopped (same build
+ * and CPU type).
  *
- *   changes   `key=value` assignments to its recipe (e.g. more tokens), `count` of them; its recipe.yaml has them from then on
+ *   changes   `key=value` assignments to its recipe (e.g. more tokens), `count` of them; its recipe.yaml has them from
+ *             then on
  *
- * Errors   those of cot_plan_create(); COT_NOT_FOUND when the folder holds no run; COT_INVALID when another trainer is at work in it, or the data have
- *          changed; COT_FORMAT when the checkpoint does not fit the recipe; COT_IO.
+ * Errors   those of cot_plan_create(); COT_NOT_FOUND when the folder holds no run; COT_INVALID when another trainer is
+ *          at work in it, or the data have changed; COT_FORMAT when the checkpoint does not fit the recipe; COT_IO.
  */
-COT_API cot_status cot_trainer_resume(const char *folder, const char *const *changes, size_t count, cot_prepare_progress progress, void *context,
-                                      cot_trainer **out);
+COT_API cot_status cot_trainer_resume(const char *folder, const char *const *changes, size_t count,
+                                      cot_prepare_progress progress, void *context, cot_trainer **out);
 
 COT_API void cot_trainer_destroy(cot_trainer *trainer);  /**< Accepts NULL; saves nothing. */
 
@@ -106,8 +113,8 @@ typedef struct {
  *
  *   report   its pointers live until the next call
  *
- * Errors   COT_NOT_FINITE naming step and layer: parameters are as before the step, the last checkpoint stays. COT_IO, COT_OUT_OF_MEMORY: the last
- *          checkpoint stays, and cot_trainer_resume() goes on from it.
+ * Errors   COT_NOT_FINITE naming step and layer: parameters are as before the step, the last checkpoint stays. COT_IO,
+ *          COT_OUT_OF_MEMORY: the last checkpoint stays, and cot_trainer_resume() goes on from it.
  */
 COT_API cot_status cot_trainer_step(cot_trainer *trainer, cot_step_report *report);
 
@@ -119,8 +126,10 @@ COT_API cot_plan   *cot_trainer_plan(cot_trainer *trainer);
 COT_API cot_model  *cot_trainer_model(cot_trainer *trainer);  /**< Borrowed. */
 
 /** Where time went, by kind of operation, since the last call of cot_trainer_clear_times(): name, seconds, and
- * how many of them were spent going back; false past the end. Updates of touched rows (PEER's and memories' tables) are "rows". */
-COT_API bool cot_trainer_time(const cot_trainer *trainer, size_t index, const char **name, double *seconds, double *back);
+ * how many of them were spent going back; false past the end. Updates of touched rows (PEER's and memories' tables) are
+ * "rows". */
+COT_API bool cot_trainer_time(const cot_trainer *trainer, size_t index, const char **name, double *seconds,
+                              double *back);
 COT_API void cot_trainer_clear_times(cot_trainer *trainer);
 
 #ifdef __cplusplus

@@ -58,7 +58,8 @@ static cot_status open_zstd(cot_reader *reader)
 #ifdef COT_HAVE_ZSTD
     reader->input = cot_malloc(INPUT_BYTES);
     reader->zstd = ZSTD_createDCtx();
-    return reader->input && reader->zstd ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "%s: no memory to unpack it", reader->path);
+    return reader->input && reader->zstd ? COT_OK
+                                         : cot_fail(COT_OUT_OF_MEMORY, "%s: no memory to unpack it", reader->path);
 #else
     return cot_fail(COT_INVALID, "%s: this build cannot unpack zstd data; it was made without libzstd", reader->path);
 #endif

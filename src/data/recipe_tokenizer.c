@@ -19,7 +19,8 @@ typedef struct {
 
 const cot_option cot_tokenizer_section_options[] = {
     COT_OPTION_STRING(settings, path, "", "a tokenizer.json, a SentencePiece .model, or a folder with one"),
-    COT_OPTION_INT(settings, vocab_size, 2048, 257, COT_VOCAB_SIZE_MAX, "symbols: 256 bytes, one end of text, the rest merges"),
+    COT_OPTION_INT(settings, vocab_size, 2048, 257, COT_VOCAB_SIZE_MAX,
+                   "symbols: 256 bytes, one end of text, the rest merges"),
     COT_OPTION_END,
 };
 
@@ -33,7 +34,8 @@ static cot_status read_settings(const cot_config *node, settings *out)
     }
     const char *kind = cot_config_text(cot_config_get(node, "kind"));
     if (kind && strcmp(kind, "bpe") != 0)
-        return cot_fail(COT_NOT_FOUND, "%s:%d: data.tokenizer: kind is '%s', expected bpe", cot_config_file(node), cot_config_line(node), kind);
+        return cot_fail(COT_NOT_FOUND, "%s:%d: data.tokenizer: kind is '%s', expected bpe", cot_config_file(node),
+                        cot_config_line(node), kind);
     return cot_options_apply(cot_tokenizer_section_options, out, node);
 }
 
@@ -75,11 +77,13 @@ static cot_status read_text(void *context, const char **text, size_t *length)
     const reading *r = context;
     uint64_t done, total;
     cot_texts_done(r->texts, &done, &total);
-    if (r->progress && !r->progress(r->context, done, total)) return cot_fail(COT_STOPPED, "the training of the tokenizer was stopped");
+    if (r->progress && !r->progress(r->context, done, total))
+        return cot_fail(COT_STOPPED, "the training of the tokenizer was stopped");
     return cot_texts_read(r->texts, text, length);
 }
 
-static cot_status train(const cot_config *data, int64_t vocab_size, cot_data_progress progress, void *context, cot_tokenizer **out)
+static cot_status train(const cot_config *data, int64_t vocab_size, cot_data_progress progress, void *context,
+                        cot_tokenizer **out)
 {
     reading r = {.progress = progress, .context = context};
     const cot_tokenizer_options o = {.vocab_size = (int32_t)vocab_size};
@@ -89,7 +93,8 @@ static cot_status train(const cot_config *data, int64_t vocab_size, cot_data_pro
     cot_texts_done(r.texts, &done, &total);
     cot_texts_close(r.texts);
     const char *path = cot_config_text(cot_config_get(data, "path"));
-    if (status == COT_INVALID && total == 0) return cot_fail(COT_INVALID, "%s: the corpus is empty, expected text to train on", path ? path : "data.path");
+    if (status == COT_INVALID && total == 0)
+        return cot_fail(COT_INVALID, "%s: the corpus is empty, expected text to train on", path ? path : "data.path");
     return status;
 }
 
@@ -99,7 +104,8 @@ void cot_recipe_tokenizer_keep(const cot_tokenizer *tokenizer, char *folder)
     cot_free(folder);
 }
 
-static cot_status bpe(const cot_config *data, const cot_data_options *o, int64_t vocab_size, cot_data_progress progress, void *context, cot_tokenizer **out, char **keep)
+static cot_status bpe(const cot_config *data, const cot_data_options *o, int64_t vocab_size, cot_data_progress progress,
+                      void *context, cot_tokenizer **out, char **keep)
 {
     char *folder = NULL;
     COT_TRY(cached_folder(o, vocab_size, &folder));
@@ -119,10 +125,14 @@ static cot_status load_from_model(const char *path, cot_tokenizer **out)
     const int64_t symbols = file.vocabulary;
     cot_llama2c_close(&file);
     COT_TRY(cot_llama2c_tokenizer_beside(path, symbols, out));
-    return *out ? COT_OK : cot_fail(COT_NOT_FOUND, "'%s': no tok%lld.bin or tokenizer.bin beside it; data.tokenizer names another", path, (long long)symbols);
+    return *out ? COT_OK
+                : cot_fail(COT_NOT_FOUND,
+                           "'%s': no tok%lld.bin or tokenizer.bin beside it; data.tokenizer names another", path,
+                           (long long)symbols);
 }
 
-cot_status cot_recipe_tokenizer(const cot_config *data, const char *folder, cot_data_progress progress, void *context, cot_tokenizer **out, char **keep)
+cot_status cot_recipe_tokenizer(const cot_config *data, const char *folder, cot_data_progress progress, void *context,
+                                cot_tokenizer **out, char **keep)
 {
     cot_data_options o;
     settings s = {0};
@@ -132,7 +142,9 @@ cot_status cot_recipe_tokenizer(const cot_config *data, const char *folder, cot_
     cot_status status = o.random ? COT_OK : read_settings(o.tokenizer, &s);
     const char *path = s.path && *s.path ? s.path : NULL, *model = o.tokenizer ? NULL : folder;
     if (status == COT_OK && !o.random)
-        status = path ? cot_tokenizer_load(path, out) : model ? load_from_model(model, out) : bpe(data, &o, s.vocab_size, progress, context, out, keep);
+        status = path    ? cot_tokenizer_load(path, out)
+                 : model ? load_from_model(model, out)
+                         : bpe(data, &o, s.vocab_size, progress, context, out, keep);
     cot_options_release(cot_tokenizer_section_options, &s);
     cot_data_options_release(&o);
     return status;

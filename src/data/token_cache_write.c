@@ -231,8 +231,8 @@ static void remove_folders(const cache_writer *writer, const char *path)
     }
 }
 
-/* The temporary file has one name and is locked while it is written: what a killed process leaves is written over. Of two
- * that make the same cache at the same time, the second takes a name of its own. */
+/* The temporary file has one name and is locked while it is written: what a killed process leaves is written over. Of
+ * two that make the same cache at the same time, the second takes a name of its own. */
 static cot_status open_temporary(cache_writer *writer, const char *path)
 {
     COT_TRY(make_folders(writer, path));

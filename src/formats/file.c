@@ -123,8 +123,8 @@ static bool same_file(int file, const char *path)
            && by_handle.st_ino == by_path.st_ino;
 }
 
-/* Opens a file, made when missing, and locks it; -1 with errno, EBUSY when somebody else has it. The lock counts only if
- * the file still bears the name: its last owner may just have renamed or removed it. */
+/* Opens a file, made when missing, and locks it; -1 with errno, EBUSY when somebody else has it. The lock counts only
+ * if the file still bears the name: its last owner may just have renamed or removed it. */
 static int open_locked(const char *path)
 {
     for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {

@@ -33,8 +33,8 @@ cot_status cot_file_append(const char *path, const void *data, size_t bytes);
 /* Makes what was appended last when the power goes; nothing to do for a file that is not there. Errors: COT_IO. */
 cot_status cot_file_flush(const char *path);
 
-/* Takes a lock for as long as this process lives or until it is given back: a file that is made when missing and removed
- * at the end. A process that is killed leaves the file, but not the lock.
+/* Takes a lock for as long as this process lives or until it is given back: a file that is made when missing and
+ * removed at the end. A process that is killed leaves the file, but not the lock.
  * Errors: COT_INVALID when another holder is there, in this process or another; COT_IO. */
 cot_status cot_file_lock(const char *path, int *lock);
 void       cot_file_unlock(const char *path, int lock);  /* accepts -1 */

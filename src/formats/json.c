@@ -18,11 +18,21 @@ void cot_json_error_line(const json_error_t *error, char *line, size_t size)
 
 bool cot_json_out_of_memory(const json_error_t *error)
 {
-    return json_error_code(error) == json_error_out_of_memory || json_error_code(error) == json_error_unknown || error->line < 0;
+    return json_error_code(error) == json_error_out_of_memory || json_error_code(error) == json_error_unknown ||
+           error->line < 0;
 }
 
-/* What jansson takes for a map, a list, an entry of a list and one of a map, rounded up; strings take their own length besides. */
-enum { MAP_BYTES = 224, LIST_BYTES = 128, ENTRY_BYTES = 48, PAIR_BYTES = 64, SLACK = 1 << 20, GROWTH = 24, DEEPEST = 2048 };
+/* What jansson takes for a map, a list, an entry of a list and one of a map, rounded up; strings take their own length
+ * besides. */
+enum {
+    MAP_BYTES = 224,
+    LIST_BYTES = 128,
+    ENTRY_BYTES = 48,
+    PAIR_BYTES = 64,
+    SLACK = 1 << 20,
+    GROWTH = 24,
+    DEEPEST = 2048
+};
 
 const char *cot_json_excess(const char *text, size_t bytes)
 {

@@ -9,15 +9,16 @@
 
 #include <coterie/status.h>
 
-/* What speaks against making a tree of the text, for messages, or NULL: nesting deeper than jansson's 2048, or more memory than 24
- * times the text and a MiB, which real files stay well below (one that is mostly "{}" would take a hundred times its size). Looks
- * at brackets and commas only; the text need not be JSON. */
+/* What speaks against making a tree of the text, for messages, or NULL: nesting deeper than jansson's 2048, or more
+ * memory than 24 times the text and a MiB, which real files stay well below (one that is mostly "{}" would take a
+ * hundred times its size). Looks at brackets and commas only; the text need not be JSON. */
 const char *cot_json_excess(const char *text, size_t bytes);
 
 enum { COT_JSON_DIGITS = 15 /* of numbers in what we write: what a person wrote comes out as it was */ };
 
-/* Parses a whole text; whole numbers beyond 64 bits become real ones. `file` names it in messages. The caller drops *out with json_decref().
- * Errors: COT_FORMAT with line and column, also for nesting beyond jansson's 2048, and for what does not fit as above. */
+/* Parses a whole text; whole numbers beyond 64 bits become real ones. `file` names it in messages. The caller drops
+ * *out with json_decref(). Errors: COT_FORMAT with line and column, also for nesting beyond jansson's 2048, and for
+ * what does not fit as above. */
 cot_status cot_json_parse(const char *text, size_t bytes, const char *file, json_t **out);
 
 /* The same from a file of at most `limit` bytes. */

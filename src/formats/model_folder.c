@@ -35,7 +35,8 @@ static cot_status write_text(const char *folder, const char *name, const char *t
     return cot_file_writer_commit(writer);
 }
 
-/* Appends a JSON text two spaces further in, without the newline at its end. Inside JSON's strings there are no newlines. */
+/* Appends a JSON text two spaces further in, without the newline at its end. Inside JSON's strings there are no
+ * newlines. */
 static char *put_indented(char *to, const char *json)
 {
     for (; *json && strcmp(json, "\n") != 0; json++) {

@@ -56,7 +56,8 @@ static cot_status next_value(cursor *c, size_t limit, json_t **out)
     json_error_t error;
     const size_t flags = JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES;
     *out = json_loadb(c->text + c->at, bytes, flags, &error);
-    if (!*out && cot_json_out_of_memory(&error)) return cot_fail(COT_OUT_OF_MEMORY, "'%s': no memory to parse its header", c->file);
+    if (!*out && cot_json_out_of_memory(&error))
+        return cot_fail(COT_OUT_OF_MEMORY, "'%s': no memory to parse its header", c->file);
     if (!*out && bytes < left && (size_t)error.position >= bytes)
         return cot_fail(COT_FORMAT, "'%s': header, byte %zu: a name or entry longer than %zu bytes", c->file, c->at,
                         limit);
@@ -193,7 +194,8 @@ static cot_status read_pair(cursor *c, const unsigned char *data, size_t bytes, 
     const bool is_metadata = strcmp(t.name, "__metadata__") == 0;
     json_t *value;
     const size_t left = c->bytes - c->at;
-    const char *excess = is_metadata ? cot_json_excess(c->text + c->at, left < METADATA_LIMIT ? left : METADATA_LIMIT) : NULL;
+    const char *excess =
+        is_metadata ? cot_json_excess(c->text + c->at, left < METADATA_LIMIT ? left : METADATA_LIMIT) : NULL;
     if (excess) return cot_fail(COT_FORMAT, "'%s': header, byte %zu: __metadata__: %s", c->file, c->at, excess);
     COT_TRY(next_value(c, is_metadata ? METADATA_LIMIT : ENTRY_LIMIT, &value));
     cot_status status = is_metadata ? check_metadata(c->file, value) : read_entry(c->file, value, data, bytes, &t);

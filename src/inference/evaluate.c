@@ -29,12 +29,14 @@ static void observe(void *context, int32_t layer, const cot_routing *routing)
         cot_expert_use_add(&c->use[i], routing);
         for (int64_t a = 0; a < routing->assignments; a++) {
             const int32_t token = routing->token[a];
-            if (routing->slot[a] != COT_SLOT_SKIPPED && c->batch->targets[token] >= 0) c->by_source[i][c->batch->source[token] * routing->experts + routing->expert[a]]++;
+            if (routing->slot[a] != COT_SLOT_SKIPPED && c->batch->targets[token] >= 0)
+                c->by_source[i][c->batch->source[token] * routing->experts + routing->expert[a]]++;
         }
     }
 }
 
-/* Loads count each scored token once; router entropy and drops are means over all that was shown, context and padding included. */
+/* Loads count each scored token once; router entropy and drops are means over all that was shown, context and padding
+ * included. */
 static void finish_layers(const counter *c)
 {
     cot_evaluation *e = c->evaluation;
@@ -49,13 +51,16 @@ static void finish_layers(const counter *c)
             use->assignments += c->by_source[i][j];
         }
         const cot_expert_measures m = cot_expert_use_measure(use, layer->load);
-        layer->cv2 = m.cv2, layer->importance_cv2 = m.importance_cv2, layer->max_vio = m.max_vio, layer->router_entropy = m.router_entropy, layer->drop_fraction = dropped;
-        layer->dead = m.dead, layer->usage = m.usage, layer->unevenness = m.unevenness, layer->unevenness_bias = m.unevenness_bias;
+        layer->cv2 = m.cv2, layer->importance_cv2 = m.importance_cv2, layer->max_vio = m.max_vio,
+        layer->router_entropy = m.router_entropy, layer->drop_fraction = dropped;
+        layer->dead = m.dead, layer->usage = m.usage, layer->unevenness = m.unevenness,
+        layer->unevenness_bias = m.unevenness_bias;
         for (int32_t s = 0; s < e->source_count; s++) {
             const int64_t *count = c->by_source[i] + s * layer->experts;
             int64_t total = 0;
             for (int64_t j = 0; j < layer->experts; j++) total += count[j];
-            for (int64_t j = 0; j < layer->experts; j++) layer->source_load[s * layer->experts + j] = total ? (double)count[j] / (double)total : 0;
+            for (int64_t j = 0; j < layer->experts; j++)
+                layer->source_load[s * layer->experts + j] = total ? (double)count[j] / (double)total : 0;
         }
     }
 }
@@ -103,7 +108,8 @@ static bool layers_create(cot_evaluation *e, const cot_model *model, counter *c)
         c->by_source[n] = cot_calloc((size_t)(experts * e->source_count) * sizeof(int64_t));
         c->use[n].count = cot_calloc((size_t)experts * sizeof *c->use[n].count);
         c->use[n].weight = cot_calloc((size_t)experts * sizeof *c->use[n].weight);
-        if (!layer->load || !layer->source_load || !c->by_source[n] || !c->use[n].count || !c->use[n].weight) return false;
+        if (!layer->load || !layer->source_load || !c->by_source[n] || !c->use[n].count || !c->use[n].weight)
+            return false;
         cot_expert_use_clear(&c->use[n], experts, c->use[n].count, c->use[n].weight);
         n++;
     }
@@ -119,14 +125,17 @@ static cot_status evaluation_create(const cot_model *model, const cot_corpus *co
     e->source_count = cot_corpus_source_count(corpus);
     e->sources = cot_calloc((size_t)e->source_count * sizeof *e->sources);
     bool whole = e->sources && layers_create(e, model, c);
-    for (int32_t i = 0; whole && i < e->source_count; i++) whole = (e->sources[i].name = cot_strdup(cot_corpus_source(corpus, i).name)) != NULL;
+    for (int32_t i = 0; whole && i < e->source_count; i++)
+        whole = (e->sources[i].name = cot_strdup(cot_corpus_source(corpus, i).name)) != NULL;
     return whole ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory for an evaluation");
 }
 
 /* ---- scores ---- */
 
-/* Text that the documents' first tokens stand for: it is shown, never predicted. A token that stands before the text has none. */
-static cot_status first_token_bytes(const cot_corpus *corpus, const cot_tokenizer *tokenizer, cot_split split, int32_t source, uint64_t *bytes)
+/* Text that the documents' first tokens stand for: it is shown, never predicted. A token that stands before the text
+ * has none. */
+static cot_status first_token_bytes(const cot_corpus *corpus, const cot_tokenizer *tokenizer, cot_split split,
+                                    int32_t source, uint64_t *bytes)
 {
     const cot_text_size size = cot_corpus_size(corpus, split, source);
     const int32_t before = cot_tokenizer_start_of_text(tokenizer);
@@ -157,7 +166,8 @@ static void finish_score(cot_score *s)
 }
 
 /* With a limit on the tokens, bytes and words are taken in proportion: what a part of a source measures anyway. */
-static cot_status finish_scores(cot_evaluation *e, const cot_corpus *corpus, const cot_tokenizer *tokenizer, cot_split split)
+static cot_status finish_scores(cot_evaluation *e, const cot_corpus *corpus, const cot_tokenizer *tokenizer,
+                                cot_split split)
 {
     for (int32_t i = 0; i < e->source_count; i++) {
         cot_score *s = &e->sources[i];
@@ -185,8 +195,8 @@ static void add_batch(cot_evaluation *e, const cot_batch *batch, const float *nl
     }
 }
 
-static cot_status score_batches(cot_model *model, cot_windows *windows, cot_tape *tape, cot_objective *objective, counter *c,
-                                cot_evaluate_progress progress, void *context)
+static cot_status score_batches(cot_model *model, cot_windows *windows, cot_tape *tape, cot_objective *objective,
+                                counter *c, cot_evaluate_progress progress, void *context)
 {
     const uint64_t total = cot_windows_scored(windows);
     uint64_t done = 0;
@@ -207,8 +217,9 @@ static cot_status score_batches(cot_model *model, cot_windows *windows, cot_tape
     }
 }
 
-static cot_status evaluate(cot_model *model, const cot_corpus *corpus, const cot_tokenizer *tokenizer, const cot_evaluate_options *o, cot_windows *windows,
-                           counter *c, cot_evaluate_progress progress, void *context)
+static cot_status evaluate(cot_model *model, const cot_corpus *corpus, const cot_tokenizer *tokenizer,
+                           const cot_evaluate_options *o, cot_windows *windows, counter *c,
+                           cot_evaluate_progress progress, void *context)
 {
     cot_tape *tape = NULL;
     cot_objective *objective = NULL;
@@ -224,16 +235,19 @@ static cot_status evaluate(cot_model *model, const cot_corpus *corpus, const cot
     return status;
 }
 
-cot_status cot_evaluate(cot_model *model, const cot_corpus *corpus, const cot_tokenizer *tokenizer, const cot_evaluate_options *options,
-                        cot_evaluate_progress progress, void *context, cot_evaluation **out)
+cot_status cot_evaluate(cot_model *model, const cot_corpus *corpus, const cot_tokenizer *tokenizer,
+                        const cot_evaluate_options *options, cot_evaluate_progress progress, void *context,
+                        cot_evaluation **out)
 {
     *out = NULL;
     if (cot_corpus_vocabulary(corpus) > model->vocab_size)
-        return cot_fail(COT_INVALID, "the data have %d symbols, the model %lld: they belong to different tokenizers", cot_corpus_vocabulary(corpus),
-                        (long long)model->vocab_size);
-    const int64_t window = options->window ? options->window : model->context, stride = options->stride ? options->stride : (window + 1) / 2;
+        return cot_fail(COT_INVALID, "the data have %d symbols, the model %lld: they belong to different tokenizers",
+                        cot_corpus_vocabulary(corpus), (long long)model->vocab_size);
+    const int64_t window = options->window ? options->window : model->context,
+                  stride = options->stride ? options->stride : (window + 1) / 2;
     const int64_t rows = window >= LEAST_TOKENS / ROWS ? ROWS : LEAST_TOKENS / window;
-    const cot_window_options w = {.split = options->split, .window = window, .stride = stride, .rows = rows, .max_tokens = options->max_tokens};
+    const cot_window_options w = {
+        .split = options->split, .window = window, .stride = stride, .rows = rows, .max_tokens = options->max_tokens};
     cot_windows *windows = NULL;
     cot_evaluation *evaluation = NULL;
     counter c = {0};
@@ -257,7 +271,8 @@ cot_status cot_model_logits_of(cot_model *model, const int32_t *ids, int64_t cou
     cot_tape *tape = NULL;
     if (count < 1) return cot_fail(COT_INVALID, "the sequence has %lld tokens, expected 1 or more", (long long)count);
     int32_t *first = cot_calloc((size_t)count * sizeof *first);
-    cot_status status = first ? cot_tape_create(COT_MODE_F32, &tape) : cot_fail(COT_OUT_OF_MEMORY, "no memory for %lld tokens", (long long)count);
+    cot_status status = first ? cot_tape_create(COT_MODE_F32, &tape)
+                              : cot_fail(COT_OUT_OF_MEMORY, "no memory for %lld tokens", (long long)count);
     if (status == COT_OK) {
         const cot_pass pass = {.ids = ids, .first = first, .tokens = count};
         cot_tape_reset(tape, false, false, 0, 0);
@@ -276,7 +291,8 @@ cot_status cot_model_logits_file(cot_model *model, const char *ids_path, const c
     size_t count = 0;
     COT_TRY(cot_token_ids_read(ids_path, model->vocab_size, &ids, &count));
     float *logits = cot_malloc(count * (size_t)model->vocab_size * sizeof *logits);
-    cot_status status = logits ? cot_model_logits_of(model, ids, (int64_t)count, logits) : cot_fail(COT_OUT_OF_MEMORY, "no memory for the logits of %zu tokens", count);
+    cot_status status = logits ? cot_model_logits_of(model, ids, (int64_t)count, logits)
+                               : cot_fail(COT_OUT_OF_MEMORY, "no memory for the logits of %zu tokens", count);
     if (status == COT_OK) status = cot_logits_write(logits_path, logits, (int64_t)count, model->vocab_size);
     cot_free(logits);
     cot_free(ids);

@@ -27,7 +27,8 @@ static void set_score(json_t *object, const cot_score *s)
 static json_t *loads(const double *load, int64_t experts)
 {
     json_t *array = json_array();
-    for (int64_t i = 0; i < cot_load_entries(experts); i++) json_array_append_new(array, number(cot_load_entry(load, experts, i)));
+    for (int64_t i = 0; i < cot_load_entries(experts); i++)
+        json_array_append_new(array, number(cot_load_entry(load, experts, i)));
     return array;
 }
 

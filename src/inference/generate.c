@@ -50,7 +50,8 @@ static cot_status add_id(generation *g, int32_t id)
     return COT_OK;
 }
 
-/* The prompt, behind the token that texts begin with where the model has one; with neither, the token that ends them. */
+/* The prompt, behind the token that texts begin with where the model has one; with neither, the token that ends
+ * them. */
 static cot_status take_prompt(generation *g, const char *prompt, size_t length)
 {
     const int32_t start = cot_tokenizer_start_of_text(g->tokenizer), end = cot_tokenizer_end_of_text(g->tokenizer);
@@ -62,7 +63,9 @@ static cot_status take_prompt(generation *g, const char *prompt, size_t length)
     free(ids);
     g->opens = !count;
     if (status != COT_OK || g->count) return status;
-    return end >= 0 ? add_id(g, end) : cot_fail(COT_INVALID, "the prompt is empty and the tokenizer has no end-of-text token to start from");
+    return end >= 0
+               ? add_id(g, end)
+               : cot_fail(COT_INVALID, "the prompt is empty and the tokenizer has no end-of-text token to start from");
 }
 
 /* Reads what the session has not read yet; a full session starts over with the later half. */
@@ -181,13 +184,15 @@ static int64_t room_for(const generation *g)
     return prompt < context && g->options->max_tokens < context - prompt ? prompt + g->options->max_tokens : context;
 }
 
-cot_status cot_generate(cot_model *model, const cot_tokenizer *tokenizer, const char *prompt, size_t length, const cot_generate_options *options,
-                        cot_on_token on_token, void *context, cot_generated *out)
+cot_status cot_generate(cot_model *model, const cot_tokenizer *tokenizer, const char *prompt, size_t length,
+                        const cot_generate_options *options, cot_on_token on_token, void *context, cot_generated *out)
 {
-    generation g = {.model = model, .tokenizer = tokenizer, .options = options, .on_token = on_token, .context = context};
+    generation g = {
+        .model = model, .tokenizer = tokenizer, .options = options, .on_token = on_token, .context = context};
     *out = (cot_generated){0};
     g.logits = cot_malloc((size_t)model->vocab_size * sizeof *g.logits);
-    cot_status status = g.logits ? take_prompt(&g, prompt, length) : cot_fail(COT_OUT_OF_MEMORY, "no memory for logits");
+    cot_status status =
+        g.logits ? take_prompt(&g, prompt, length) : cot_fail(COT_OUT_OF_MEMORY, "no memory for logits");
     if (status == COT_OK) {
         g.capacity = room_for(&g);
         status = cot_session_create(model, g.capacity, options->bf16, &g.session);

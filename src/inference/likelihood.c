@@ -57,7 +57,8 @@ static int32_t shared(const cot_scored_sequence *a, const cot_scored_sequence *b
 /* By the tokens that are read, a beginning before what goes on from it; equals in their given order. */
 static int compare(const void *a_, const void *b_)
 {
-    const cot_scored_sequence *const a = *(const cot_scored_sequence *const *)a_, *const b = *(const cot_scored_sequence *const *)b_;
+    const cot_scored_sequence *const a = *(const cot_scored_sequence *const *)a_,
+                                     *const b = *(const cot_scored_sequence *const *)b_;
     const int32_t n = shared(a, b);
     if (n < fed(a) && n < fed(b)) return a->ids[n] < b->ids[n] ? -1 : 1;
     if (fed(a) != fed(b)) return fed(a) < fed(b) ? -1 : 1;
@@ -88,7 +89,10 @@ static int64_t chunk_rows(const scorer *s)
     return rows < 16 ? 16 : rows > BATCH_TOKENS ? BATCH_TOKENS : rows;
 }
 
-static size_t row_bytes(const scorer *s) { return (size_t)s->model->hidden_size * cot_dtype_size(cot_tape_act(s->tape)); }
+static size_t row_bytes(const scorer *s)
+{
+    return (size_t)s->model->hidden_size * cot_dtype_size(cot_tape_act(s->tape));
+}
 
 /* Checks the sequences, sorts them, and sets what depends on their lengths. */
 static cot_status take_sequences(scorer *s, size_t *most_predictions)
@@ -98,10 +102,13 @@ static cot_status take_sequences(scorer *s, size_t *most_predictions)
     for (size_t i = 0; i < s->count; i++) {
         const cot_scored_sequence *q = &s->sequences[i];
         if (q->count < 2 || q->scored < 1 || q->scored >= q->count)
-            return cot_fail(COT_INVALID, "sequence %zu has %d tokens, %d of them scored, expected 1 or more and fewer than all", i, q->count, q->scored);
+            return cot_fail(COT_INVALID,
+                            "sequence %zu has %d tokens, %d of them scored, expected 1 or more and fewer than all", i,
+                            q->count, q->scored);
         for (int32_t j = q->count - q->scored; j < q->count; j++)
             if (q->ids[j] < 0 || q->ids[j] >= s->model->vocab_size)
-                return cot_fail(COT_INVALID, "token %d of sequence %zu is %d, expected 0 to %lld", j, i, q->ids[j], (long long)s->model->vocab_size - 1);
+                return cot_fail(COT_INVALID, "token %d of sequence %zu is %d, expected 0 to %lld", j, i, q->ids[j],
+                                (long long)s->model->vocab_size - 1);
         s->order[i] = q;
         s->offset[i] = tokens;
         tokens += (size_t)q->scored;
@@ -133,7 +140,8 @@ static cot_status prepare(scorer *s, cot_mode mode)
     s->predictions = cot_malloc(predictions * sizeof *s->predictions);
     s->rows = cot_malloc((size_t)chunk_rows(s) * row_bytes(s));
     const bool whole = s->held && s->row_at && s->ids && s->first && s->needed && s->predictions && s->rows;
-    return whole ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory to score sequences of %lld tokens", (long long)s->capacity);
+    return whole ? COT_OK
+                 : cot_fail(COT_OUT_OF_MEMORY, "no memory to score sequences of %lld tokens", (long long)s->capacity);
 }
 
 /* ---- what a batch is ---- */
@@ -238,7 +246,8 @@ static void read_logits(const scorer *s, const float *logits, int64_t begin, int
         for (size_t i = 0; i < s->prediction_count; i++) {
             const prediction *p = &s->predictions[i];
             if (p->row != row) continue;
-            *p->out = (cot_token_likelihood){(double)x[p->target] - sum, (float)exp((double)x[best] - sum), p->target == best};
+            *p->out = (cot_token_likelihood){(double)x[p->target] - sum, (float)exp((double)x[best] - sum),
+                                             p->target == best};
         }
     }
 }
@@ -250,16 +259,19 @@ static cot_status predict(scorer *s, const cot_tensor *hidden, int32_t tokens)
     for (int64_t begin = 0; begin < count; begin += chunk) {
         const int64_t end = count - begin < chunk ? count : begin + chunk;
         for (int64_t i = begin; i < end; i++)
-            memcpy(s->rows + (size_t)(i - begin) * bytes, (const char *)hidden->data + (size_t)s->needed[i] * bytes, bytes);
+            memcpy(s->rows + (size_t)(i - begin) * bytes, (const char *)hidden->data + (size_t)s->needed[i] * bytes,
+                   bytes);
         cot_tape_reset(s->head_tape, false, false, 0, 0);
-        cot_tensor *x = cot_tape_wrap(s->head_tape, hidden->dtype, 2, (const int64_t[]){end - begin, s->model->hidden_size}, s->rows, false);
+        cot_tensor *x = cot_tape_wrap(s->head_tape, hidden->dtype, 2,
+                                      (const int64_t[]){end - begin, s->model->hidden_size}, s->rows, false);
         const cot_tensor *logits = cot_model_logits(s->model, s->head_tape, x);
         COT_TRY(cot_tape_status(s->head_tape));
         read_logits(s, logits->data, begin, end);
     }
     for (size_t i = 0; i < s->prediction_count; i++)
         if (!isfinite(s->predictions[i].out->log_probability))
-            return cot_fail(COT_NOT_FINITE, "the model gives a token the log probability %g", s->predictions[i].out->log_probability);
+            return cot_fail(COT_NOT_FINITE, "the model gives a token the log probability %g",
+                            s->predictions[i].out->log_probability);
     return COT_OK;
 }
 
@@ -281,7 +293,8 @@ static cot_status score_batch(scorer *s, size_t from, size_t end, int32_t *token
 static cot_status score(scorer *s, cot_evaluate_progress progress, void *context)
 {
     uint64_t total = 0, done = 0;
-    for (size_t i = 0; i < s->count; i++) total += (uint64_t)(fed(s->order[i]) - (i ? shared(s->order[i - 1], s->order[i]) : 0));
+    for (size_t i = 0; i < s->count; i++)
+        total += (uint64_t)(fed(s->order[i]) - (i ? shared(s->order[i - 1], s->order[i]) : 0));
     for (size_t from = 0, end; from < s->count; from = end) {
         int32_t tokens;
         end = batch_end(s, from);

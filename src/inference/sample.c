@@ -13,15 +13,21 @@ typedef struct {
     double  value;  /* logit, then probability */
 } candidate;
 
-cot_sampling cot_sampling_default(void) { return (cot_sampling){.temperature = 1, .top_p = 1, .repetition_penalty = 1}; }
+cot_sampling cot_sampling_default(void)
+{
+    return (cot_sampling){.temperature = 1, .top_p = 1, .repetition_penalty = 1};
+}
 
 static cot_status check(const cot_sampling *s)
 {
-    if (!(s->temperature >= 0 && s->temperature < 1e6)) return cot_fail(COT_INVALID, "temperature is %g, expected 0 or more", s->temperature);
+    if (!(s->temperature >= 0 && s->temperature < 1e6))
+        return cot_fail(COT_INVALID, "temperature is %g, expected 0 or more", s->temperature);
     if (s->top_k < 0) return cot_fail(COT_INVALID, "top_k is %lld, expected 0 (all) or more", (long long)s->top_k);
-    if (!(s->top_p > 0 && s->top_p <= 1)) return cot_fail(COT_INVALID, "top_p is %g, expected above 0 and at most 1", s->top_p);
+    if (!(s->top_p > 0 && s->top_p <= 1))
+        return cot_fail(COT_INVALID, "top_p is %g, expected above 0 and at most 1", s->top_p);
     if (!(s->min_p >= 0 && s->min_p <= 1)) return cot_fail(COT_INVALID, "min_p is %g, expected 0 to 1", s->min_p);
-    if (!(s->repetition_penalty > 0)) return cot_fail(COT_INVALID, "repetition_penalty is %g, expected above 0", s->repetition_penalty);
+    if (!(s->repetition_penalty > 0))
+        return cot_fail(COT_INVALID, "repetition_penalty is %g, expected above 0", s->repetition_penalty);
     return COT_OK;
 }
 
@@ -76,12 +82,13 @@ static int32_t draw_from(const candidate *c, int64_t count, double u)
     return c[count - 1].id;
 }
 
-static cot_status sample(candidate *c, bool *done, const float *logits, int64_t vocab_size, const int32_t *seen, size_t count, const cot_sampling *s,
-                         uint64_t draw, int32_t *out)
+static cot_status sample(candidate *c, bool *done, const float *logits, int64_t vocab_size, const int32_t *seen,
+                         size_t count, const cot_sampling *s, uint64_t draw, int32_t *out)
 {
     int64_t finite = 0;
     for (int64_t i = 0; i < vocab_size; i++) {
-        if (isnan(logits[i]) || logits[i] == INFINITY) return cot_fail(COT_NOT_FINITE, "the logit of token %lld is %g", (long long)i, (double)logits[i]);
+        if (isnan(logits[i]) || logits[i] == INFINITY)
+            return cot_fail(COT_NOT_FINITE, "the logit of token %lld is %g", (long long)i, (double)logits[i]);
         finite += logits[i] != -INFINITY;
         c[i] = (candidate){(int32_t)i, (double)logits[i]};
     }
@@ -96,14 +103,17 @@ static cot_status sample(candidate *c, bool *done, const float *logits, int64_t 
     return COT_OK;
 }
 
-cot_status cot_sample(const float *logits, int64_t vocab_size, const int32_t *seen, size_t count, const cot_sampling *s, uint64_t draw, int32_t *out)
+cot_status cot_sample(const float *logits, int64_t vocab_size, const int32_t *seen, size_t count, const cot_sampling *s,
+                      uint64_t draw, int32_t *out)
 {
     COT_TRY(check(s));
-    if (vocab_size < 1) return cot_fail(COT_INVALID, "there are %lld logits, expected 1 or more", (long long)vocab_size);
+    if (vocab_size < 1)
+        return cot_fail(COT_INVALID, "there are %lld logits, expected 1 or more", (long long)vocab_size);
     candidate *c = cot_malloc((size_t)vocab_size * sizeof *c);
     bool *done = cot_calloc((size_t)vocab_size);
-    const cot_status status = c && done ? sample(c, done, logits, vocab_size, seen, count, s, draw, out)
-                                        : cot_fail(COT_OUT_OF_MEMORY, "no memory to sort %lld logits", (long long)vocab_size);
+    const cot_status status = c && done
+                                  ? sample(c, done, logits, vocab_size, seen, count, s, draw, out)
+                                  : cot_fail(COT_OUT_OF_MEMORY, "no memory to sort %lld logits", (long long)vocab_size);
     cot_free(c);
     cot_free(done);
     return status;

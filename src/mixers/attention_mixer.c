@@ -71,16 +71,22 @@ static cot_status check_heads(attention *a, const cot_build *build)
     const int64_t width = build->hidden_size;
     if (!a->num_kv_heads) a->num_kv_heads = a->num_heads;
     if (!a->head_dim && width % a->num_heads)
-        return cot_config_fail(place(build, "num_heads"), "asks for %lld heads, expected a divisor of hidden_size, %lld; or set head_dim",
+        return cot_config_fail(place(build, "num_heads"),
+                               "asks for %lld heads, expected a divisor of hidden_size, %lld; or set head_dim",
                                (long long)a->num_heads, (long long)width);
     if (!a->head_dim) a->head_dim = width / a->num_heads;
     if (a->num_heads % a->num_kv_heads)
-        return cot_config_fail(place(build, "num_kv_heads"), "asks for %lld key heads, expected a divisor of num_heads, %lld",
+        return cot_config_fail(place(build, "num_kv_heads"),
+                               "asks for %lld key heads, expected a divisor of num_heads, %lld",
                                (long long)a->num_kv_heads, (long long)a->num_heads);
     if (a->head_dim % 2)
-        return cot_config_fail(place(build, "head_dim"), "makes heads of %lld, expected an even width", (long long)a->head_dim);
-    a->shape = (cot_attention_shape){.num_heads = (int32_t)a->num_heads, .num_kv_heads = (int32_t)a->num_kv_heads, .head_dim = (int32_t)a->head_dim,
-                                     .rope_theta = a->rope_theta, .sliding_window = a->sliding_window};
+        return cot_config_fail(place(build, "head_dim"), "makes heads of %lld, expected an even width",
+                               (long long)a->head_dim);
+    a->shape = (cot_attention_shape){.num_heads = (int32_t)a->num_heads,
+                                     .num_kv_heads = (int32_t)a->num_kv_heads,
+                                     .head_dim = (int32_t)a->head_dim,
+                                     .rope_theta = a->rope_theta,
+                                     .sliding_window = a->sliding_window};
     return COT_OK;
 }
 
@@ -117,12 +123,16 @@ static cot_status setup(cot_mixer *mixer, const cot_build *build)
     return cot_build_weight(build, "out.weight", 0, build->hidden_size, q, &a->out);
 }
 
-static cot_tensor *forward(cot_mixer *mixer, cot_tape *tape, cot_tensor *x, cot_tensor *residual, const int32_t *first, void *sequence)
+static cot_tensor *forward(cot_mixer *mixer, cot_tape *tape, cot_tensor *x, cot_tensor *residual, const int32_t *first,
+                           void *sequence)
 {
     attention *a = mixer->state;
     const cot_build *build = &mixer->build;
-    cot_tensor *qkv = cot_linear(tape, x, cot_tape_param(tape, a->qkv), a->qkv_bias ? cot_tape_param(tape, a->qkv_bias) : NULL);
-    if (a->qk_norm) qkv = cot_head_norm(tape, qkv, &a->shape, cot_tape_param(tape, a->q_norm), cot_tape_param(tape, a->k_norm), build->norm_eps);
+    cot_tensor *qkv =
+        cot_linear(tape, x, cot_tape_param(tape, a->qkv), a->qkv_bias ? cot_tape_param(tape, a->qkv_bias) : NULL);
+    if (a->qk_norm)
+        qkv = cot_head_norm(tape, qkv, &a->shape, cot_tape_param(tape, a->q_norm), cot_tape_param(tape, a->k_norm),
+                            build->norm_eps);
     cot_tensor *mixed = cot_attention(tape, qkv, &a->shape, first, sequence);
     cot_tensor *weight = cot_tape_param(tape, a->out);
     cot_tensor *bias = a->bias_of_out ? cot_tape_param(tape, a->bias_of_out) : NULL;
@@ -150,7 +160,8 @@ static int64_t sequence_truncate(void *sequence, int64_t length) { return cot_kv
 static cot_cost cost(const cot_mixer *mixer, double context)
 {
     const attention *a = mixer->state;
-    const double d = (double)mixer->build.hidden_size, q = (double)(a->num_heads * a->head_dim), kv = (double)(a->num_kv_heads * a->head_dim);
+    const double d = (double)mixer->build.hidden_size, q = (double)(a->num_heads * a->head_dim),
+                 kv = (double)(a->num_kv_heads * a->head_dim);
     const double seen = a->sliding_window && (double)a->sliding_window < context ? (double)a->sliding_window : context;
     return (cot_cost){.flops = 2 * d * (q + 2 * kv) + 2 * q * d + 4 * q * seen};
 }
@@ -175,13 +186,15 @@ static void describe(const cot_mixer *mixer, cot_model_card *card)
 static void text(const cot_mixer *mixer, char *out, size_t size)
 {
     const attention *a = mixer->state;
-    const int n = snprintf(out, size, "attention with %lld heads of %lld", (long long)a->num_heads, (long long)a->head_dim);
+    const int n =
+        snprintf(out, size, "attention with %lld heads of %lld", (long long)a->num_heads, (long long)a->head_dim);
     if (a->num_kv_heads != a->num_heads && n > 0 && (size_t)n < size)
         snprintf(out + n, size - (size_t)n, " over %lld key heads", (long long)a->num_kv_heads);
 }
 
 const cot_mixer_ops cot_mixer_attention = {
-    .member = {"attention", "vaswani2017attention, ainslie2023gqa", "grouped-query softmax attention with rotary positions", options},
+    .member = {"attention", "vaswani2017attention, ainslie2023gqa",
+               "grouped-query softmax attention with rotary positions", options},
     .state_size = sizeof(attention),
     .setup = setup,
     .forward = forward,

@@ -13,7 +13,10 @@ static const cot_mixer_ops *const mixers[] = {
 #undef MIXER
 };
 
-const cot_member *cot_mixer_at(size_t index) { return index < sizeof mixers / sizeof *mixers ? &mixers[index]->member : NULL; }
+const cot_member *cot_mixer_at(size_t index)
+{
+    return index < sizeof mixers / sizeof *mixers ? &mixers[index]->member : NULL;
+}
 
 cot_status cot_mixer_create(const cot_config *spec, const cot_build *build, cot_mixer **out)
 {

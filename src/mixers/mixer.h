@@ -1,5 +1,5 @@
-/* The mixer family: what moves information along the sequence. A mixer may carry a sequence state from token to token, which a
- * session owns, so that generation runs the same forward as training. */
+/* The mixer family: what moves information along the sequence. A mixer may carry a sequence state from token to token,
+ * which a session owns, so that generation runs the same forward as training. */
 #ifndef COT_MIXERS_MIXER_H
 #define COT_MIXERS_MIXER_H
 
@@ -14,8 +14,10 @@ typedef struct cot_mixer_ops {
     cot_member member;
     size_t     state_size;  /* bytes of the member's own struct, zeroed before its options are read */
     cot_status (*setup)(cot_mixer *mixer, const cot_build *build);  /* declares parameters */
-    /* residual [T, D] real + mixer(x [T, D] act); first [T] as in ops/attention.h; sequence: a state made below, or NULL */
-    cot_tensor *(*forward)(cot_mixer *mixer, cot_tape *tape, cot_tensor *x, cot_tensor *residual, const int32_t *first, void *sequence);
+    /* residual [T, D] real + mixer(x [T, D] act); first [T] as in ops/attention.h; sequence: a state made below, or
+     * NULL */
+    cot_tensor *(*forward)(cot_mixer *mixer, cot_tape *tape, cot_tensor *x, cot_tensor *residual, const int32_t *first,
+                           void *sequence);
     /* whole: it serves walks (ops/attention.h); else it may drop what no later token needs */
     cot_status (*sequence_create)(const cot_mixer *mixer, int64_t capacity, bool whole, cot_mode mode, void **out);
     void       (*sequence_destroy)(void *sequence);

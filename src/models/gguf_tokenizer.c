@@ -1,5 +1,6 @@
-/* A tokenizer's part of a GGUF file: byte-level BPE is its model "gpt2", with keys in GPT-2's byte alphabet as ours; BPE over
- * characters with byte fallback, as Llama's and Mixtral's, is its model "llama", with a score for each token. */
+/* A tokenizer's part of a GGUF file: byte-level BPE is its model "gpt2", with keys in GPT-2's byte alphabet as ours;
+ * BPE over characters with byte fallback, as Llama's and Mixtral's, is its model "llama", with a score for each
+ * token. */
 #include "models/gguf_export.h"
 
 #include <stdio.h>
@@ -108,7 +109,8 @@ static bool escapes_spaces(const cot_normalizer *n, bool *prefix)
         return n->count == 1 && last->escape && !last->trim && !last->suffix && !last->charsmap.unit_count;
     }
     *prefix = n->count == 2 && n->steps[0].kind == COT_NORMALIZE_PREPEND;
-    return last->kind == COT_NORMALIZE_REPLACE && last->find && !strcmp(last->find, " ") && n->count == 1 + (size_t)*prefix;
+    return last->kind == COT_NORMALIZE_REPLACE && last->find && !strcmp(last->find, " ") &&
+           n->count == 1 + (size_t)*prefix;
 }
 
 static cot_status put_gpt2(cot_gguf *file, const cot_tokenizer *t, int64_t vocab_size)
@@ -140,10 +142,12 @@ cot_status cot_gguf_tokenizer(cot_gguf *file, const cot_tokenizer *t, int64_t vo
         return cot_fail(COT_INVALID,
                         "the tokenizer has no end-of-text token, and llama.cpp would take token 11 for it");
     if (is_gpt2(t)) COT_TRY(put_gpt2(file, t, vocab_size));
-    else if (t->kind == COT_MODEL_BPE && t->byte_fallback && !t->splitter.count && escapes_spaces(&t->normalizer, &prefix))
+    else if (t->kind == COT_MODEL_BPE && t->byte_fallback && !t->splitter.count &&
+             escapes_spaces(&t->normalizer, &prefix))
         COT_TRY(put_llama(file, t, vocab_size, prefix));
     else
-        return cot_fail(COT_INVALID, "the tokenizer is neither byte-level BPE with GPT-2's pattern nor BPE with byte fallback as "
+        return cot_fail(COT_INVALID,
+                        "the tokenizer is neither byte-level BPE with GPT-2's pattern nor BPE with byte fallback as "
                         "Llama's, the kinds that GGUF is written with");
     cot_gguf_u32(file, "tokenizer.ggml.bos_token_id", (uint32_t)(start >= 0 ? start : end));
     cot_gguf_u32(file, "tokenizer.ggml.eos_token_id", (uint32_t)end);

@@ -66,12 +66,15 @@ static cot_status check_params(const char *path, cot_params *params, cot_params 
 {
     for (size_t i = 0; i < cot_params_count(wanted); i++) {
         const cot_param *want = cot_params_at(wanted, i), *have = cot_params_find(params, want->name);
-        if (!have || have->value.rank != want->value.rank || memcmp(have->value.shape, want->value.shape, sizeof want->value.shape) != 0)
-            return cot_fail(COT_SHAPE_MISMATCH, "'%s' has '%s' of %lld numbers, the model does not", path, want->name, (long long)cot_tensor_count(&want->value));
+        if (!have || have->value.rank != want->value.rank ||
+            memcmp(have->value.shape, want->value.shape, sizeof want->value.shape) != 0)
+            return cot_fail(COT_SHAPE_MISMATCH, "'%s' has '%s' of %lld numbers, the model does not", path, want->name,
+                            (long long)cot_tensor_count(&want->value));
     }
     for (size_t i = 0; i < cot_params_count(params); i++)
         if (!cot_params_find(wanted, cot_params_at(params, i)->name))
-            return cot_fail(COT_SHAPE_MISMATCH, "'%s' has no '%s', the model has", path, cot_params_at(params, i)->name);
+            return cot_fail(COT_SHAPE_MISMATCH, "'%s' has no '%s', the model has", path,
+                            cot_params_at(params, i)->name);
     return COT_OK;
 }
 

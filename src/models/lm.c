@@ -1,6 +1,8 @@
-/* The decoder-only language model: x += mixer(norm(x)); x += ffn(norm(x)) in every layer, a last norm, an output matrix.
+/* The decoder-only language model: x += mixer(norm(x)); x += ffn(norm(x)) in every layer, a last norm, an output
+ * matrix.
  *
- * Layers take `mixer` and `ffn` of the section, and where `layers` has entries whose `at` meets them, the last such entry's. */
+ * Layers take `mixer` and `ffn` of the section, and where `layers` has entries whose `at` meets them, the last such
+ * entry's. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,14 +29,17 @@ static const cot_option options[] = {
     COT_OPTION_INT(lm, hidden_size, 256, 1, 1 << 20, "width of the residual stream"),
     COT_OPTION_INT(lm, num_layers, 4, 1, 1024, "layers"),
     COT_OPTION_PART(lm, mixer, "mixers", "what every layer mixes with, e.g. {kind: attention, num_heads: 4}"),
-    COT_OPTION_PART(lm, ffn, "feed_forwards", "what every layer feeds forward through: {kind: dense|sparse, ...}, or a list that runs side by side"),
-    COT_OPTION_PART(lm, layers, "layers", "where layers differ: a list of {at: LAYERS, mixer: ..., ffn: ...}; the last match wins"),
+    COT_OPTION_PART(lm, ffn, "feed_forwards",
+                    "what every layer feeds forward through: {kind: dense|sparse, ...}, or a list that runs side by side"),
+    COT_OPTION_PART(lm, layers, "layers",
+                    "where layers differ: a list of {at: LAYERS, mixer: ..., ffn: ...}; the last match wins"),
     COT_OPTION_BOOL(lm, tie_word_embeddings, true, "the output matrix is the embedding"),
     COT_OPTION_DOUBLE(lm, rms_norm_eps, 1e-5, 0, 1, "added under the root of every norm"),
     COT_OPTION_DOUBLE(lm, dropout, 0, 0, 0.95, "on the output of every mixer and dense feed-forward, while training"),
     COT_OPTION_CHOICE(lm, init, 0, "normal|truncated_normal", "how weights start"),
     COT_OPTION_DOUBLE(lm, init_std, 0.02, 0, 10, "standard deviation of init: normal"),
-    COT_OPTION_DOUBLE(lm, init_scale, 0.1, 0, 10, "s of init: truncated_normal, whose std is sqrt(s / fan_in) cut at two of them (Switch)"),
+    COT_OPTION_DOUBLE(lm, init_scale, 0.1, 0, 10,
+                      "s of init: truncated_normal, whose std is sqrt(s / fan_in) cut at two of them (Switch)"),
     COT_OPTION_END,
 };
 
@@ -44,7 +49,8 @@ typedef struct {
 } layer_entry;
 
 const cot_option cot_layer_entry_options[] = {
-    COT_OPTION_STRING(layer_entry, at, NULL, "which layers: a number or a slice such as 1::2, -2: or 0:4; negative ones count from the end"),
+    COT_OPTION_STRING(layer_entry, at, NULL,
+                      "which layers: a number or a slice such as 1::2, -2: or 0:4; negative ones count from the end"),
     COT_OPTION_PART(layer_entry, mixer, "mixers", "what they mix with in place of the model's"),
     COT_OPTION_PART(layer_entry, ffn, "feed_forwards", "what they feed forward through in place of the model's"),
     COT_OPTION_END,
@@ -82,7 +88,9 @@ static cot_status layer_matches(const cot_config *entry, const char *at, int64_t
         return COT_OK;
     }
     if (!at) return cot_config_fail(entry, "has no 'at', expected a layer or a slice such as 1::2");
-    return cot_config_fail(cot_config_get(entry, "at"), "is '%s', expected a layer from 0 to %lld or a slice such as 1::2", at, (long long)count - 1);
+    return cot_config_fail(cot_config_get(entry, "at"),
+                           "is '%s', expected a layer from 0 to %lld or a slice such as 1::2", at,
+                           (long long)count - 1);
 }
 
 static cot_status layer_sections(const lm *s, int64_t layer, const cot_config **mixer, const cot_config **ffn)
@@ -108,7 +116,8 @@ static cot_status build_ffn(cot_layer *layer, const cot_config *section, cot_bui
     const bool   list = cot_config_get_kind(section) == COT_CONFIG_LIST;
     const size_t count = list ? cot_config_size(section) : 1;
     if (count < 1 || count > 4)
-        return cot_fail(COT_INVALID, "%s:%d: ffn has %zu members, expected 1 to 4", cot_config_file(section), cot_config_line(section), count);
+        return cot_fail(COT_INVALID, "%s:%d: ffn has %zu members, expected 1 to 4", cot_config_file(section),
+                        cot_config_line(section), count);
     for (size_t i = 0; i < count; i++) {
         char name[64];
         if (i == 0) snprintf(name, sizeof name, "%s", prefix);
@@ -128,7 +137,9 @@ static cot_status build_layer(cot_model *model, cot_build build, int64_t index)
     char prefix[64];
     build.layer = (int32_t)index;
     COT_TRY(layer_sections(s, index, &mixer, &ffn));
-    if (!mixer || !ffn) return cot_fail(COT_INVALID, "model has no %s, expected a map such as {kind: %s}", mixer ? "ffn" : "mixer", mixer ? "dense" : "attention");
+    if (!mixer || !ffn)
+        return cot_fail(COT_INVALID, "model has no %s, expected a map such as {kind: %s}", mixer ? "ffn" : "mixer",
+                        mixer ? "dense" : "attention");
     snprintf(layer->name, sizeof layer->name, "layers.%lld", (long long)index);
     snprintf(layer->ffn_name, sizeof layer->ffn_name, "layers.%lld.ffn", (long long)index);
     build.prefix = layer->name;
@@ -144,7 +155,10 @@ static cot_status build_layer(cot_model *model, cot_build build, int64_t index)
 static cot_status build_ends(cot_model *model, const cot_build *build)
 {
     lm *s = model->state;
-    cot_param_spec spec = {.name = "embed.weight", .rank = 2, .shape = {model->vocab_size, s->hidden_size}, .init = cot_build_init(build, s->hidden_size)};
+    cot_param_spec spec = {.name = "embed.weight",
+                           .rank = 2,
+                           .shape = {model->vocab_size, s->hidden_size},
+                           .init = cot_build_init(build, s->hidden_size)};
     COT_TRY(cot_params_add(model->params, &spec, &model->embed));
     model->head = model->embed;
     if (s->tie_word_embeddings) return COT_OK;
@@ -160,13 +174,19 @@ static cot_status setup(cot_model *model)
     model->norm_eps = s->rms_norm_eps;
     model->layers = cot_calloc((size_t)s->num_layers * sizeof *model->layers);
     if (!model->layers) return cot_fail(COT_OUT_OF_MEMORY, "no memory for %lld layers", (long long)s->num_layers);
-    const cot_build build = {.params = model->params, .num_layers = (int32_t)s->num_layers, .hidden_size = s->hidden_size,
-                             .vocab_size = model->vocab_size, .context = model->context, .norm_eps = s->rms_norm_eps,
-                             .dropout = s->dropout, .init = s->init ? COT_INIT_TRUNCATED_NORMAL : COT_INIT_NORMAL,
+    const cot_build build = {.params = model->params,
+                             .num_layers = (int32_t)s->num_layers,
+                             .hidden_size = s->hidden_size,
+                             .vocab_size = model->vocab_size,
+                             .context = model->context,
+                             .norm_eps = s->rms_norm_eps,
+                             .dropout = s->dropout,
+                             .init = s->init ? COT_INIT_TRUNCATED_NORMAL : COT_INIT_NORMAL,
                              .init_value = s->init ? s->init_scale : s->init_std};
     COT_TRY(build_ends(model, &build));
     for (int64_t i = 0; i < s->num_layers; i++) COT_TRY(build_layer(model, build, i));
-    const cot_param_spec norm = {.name = "final_norm.weight", .rank = 1, .shape = {s->hidden_size}, .init = {COT_INIT_ONE, 0}, .no_decay = true};
+    const cot_param_spec norm = {
+        .name = "final_norm.weight", .rank = 1, .shape = {s->hidden_size}, .init = {COT_INIT_ONE, 0}, .no_decay = true};
     return cot_params_add(model->params, &norm, &s->final_norm);
 }
 
@@ -179,7 +199,8 @@ static void teardown(cot_model *model)
     cot_free(model->layers);
 }
 
-static cot_tensor *layer_forward(const cot_model *model, cot_layer *layer, cot_tape *tape, const cot_pass *pass, cot_tensor *x, void *sequence)
+static cot_tensor *layer_forward(const cot_model *model, cot_layer *layer, cot_tape *tape, const cot_pass *pass,
+                                 cot_tensor *x, void *sequence)
 {
     cot_tape_enter(tape, layer->name);
     cot_tensor *normed = cot_rmsnorm(tape, x, cot_tape_param(tape, layer->mixer_norm), model->norm_eps);
@@ -210,7 +231,8 @@ static void run_segment(cot_tape *tape, void *context, bool again, cot_tensor *i
     if (losses && losses->count) out[1] = cot_weighted_sum(tape, losses->loss, NULL, losses->count);
 }
 
-static cot_tensor *recomputed_layer(cot_model *model, cot_layer *layer, cot_tape *tape, const cot_pass *pass, cot_tensor *x)
+static cot_tensor *recomputed_layer(cot_model *model, cot_layer *layer, cot_tape *tape, const cot_pass *pass,
+                                    cot_tensor *x)
 {
     cot_tensor *out[2];
     segment *s = cot_tape_alloc(tape, sizeof *s);
@@ -240,8 +262,9 @@ static cot_tensor *hidden(cot_model *model, cot_tape *tape, const cot_pass *pass
     cot_tape_enter(tape, "embed");
     cot_tensor *x = cot_embed(tape, cot_tape_param(tape, model->embed), pass->ids, pass->tokens);
     for (int64_t i = 0; i < s->num_layers && !cot_tape_failed(tape); i++)
-        x = recompute && !sequences && !is_rewarded(&model->layers[i]) ? recomputed_layer(model, &model->layers[i], tape, pass, x)
-                                    : layer_forward(model, &model->layers[i], tape, pass, x, sequences ? sequences[i] : NULL);
+        x = recompute && !sequences && !is_rewarded(&model->layers[i])
+                ? recomputed_layer(model, &model->layers[i], tape, pass, x)
+                : layer_forward(model, &model->layers[i], tape, pass, x, sequences ? sequences[i] : NULL);
     cot_tape_enter(tape, "final_norm");
     x = cot_rmsnorm(tape, x, cot_tape_param(tape, s->final_norm), s->rms_norm_eps);
     cot_tape_enter(tape, "head");

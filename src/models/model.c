@@ -19,7 +19,10 @@ static const cot_model_ops *const models[] = {
 #undef MODEL
 };
 
-const cot_member *cot_model_at(size_t index) { return index < sizeof models / sizeof *models ? &models[index]->member : NULL; }
+const cot_member *cot_model_at(size_t index)
+{
+    return index < sizeof models / sizeof *models ? &models[index]->member : NULL;
+}
 
 static cot_status setup(cot_model *model, const cot_config *section, cot_dtype real)
 {
@@ -29,7 +32,8 @@ static cot_status setup(cot_model *model, const cot_config *section, cot_dtype r
     return model->ops->setup(model);
 }
 
-cot_status cot_model_create_as(const cot_config *section, int64_t vocab_size, int64_t context, cot_dtype real, cot_model **out)
+cot_status cot_model_create_as(const cot_config *section, int64_t vocab_size, int64_t context, cot_dtype real,
+                               cot_model **out)
 {
     *out = NULL;
     const cot_member *member;
@@ -85,7 +89,8 @@ static cot_status prepare_layers(cot_model *model, const cot_vocabulary *vocabul
     for (int64_t i = 0; i < model->num_layers; i++)
         for (int j = 0; j < model->layers[i].ffn_count; j++) {
             cot_feed_forward *ffn = model->layers[i].ffn[j];
-            if (ffn->ops->needs_vocabulary && ffn->ops->needs_vocabulary(ffn)) COT_TRY(ffn->ops->prepare(ffn, vocabulary));
+            if (ffn->ops->needs_vocabulary && ffn->ops->needs_vocabulary(ffn))
+                COT_TRY(ffn->ops->prepare(ffn, vocabulary));
         }
     return COT_OK;
 }
@@ -174,8 +179,12 @@ cot_model_info cot_model_describe(const cot_model *model, int64_t context)
 {
     if (context <= 0) context = model->context;
     const double seen = ((double)context + 1) / 2;  /* the causal half */
-    cot_model_info info = {.kind = model->ops->member.name, .vocab_size = model->vocab_size, .context = context, .hidden_size = model->hidden_size,
-                           .num_layers = model->num_layers, .parameters_total = cot_params_elements(model->params, false)};
+    cot_model_info info = {.kind = model->ops->member.name,
+                           .vocab_size = model->vocab_size,
+                           .context = context,
+                           .hidden_size = model->hidden_size,
+                           .num_layers = model->num_layers,
+                           .parameters_total = cot_params_elements(model->params, false)};
     int64_t inactive = 0, sequences = 0;
     double layers = 0;
     for (int64_t i = 0; i < model->num_layers; i++) {
@@ -193,7 +202,8 @@ cot_model_info cot_model_describe(const cot_model *model, int64_t context)
     info.flops_forward = layers + 2.0 * (double)model->hidden_size * (double)model->vocab_size;
     info.flops_training = 3 * info.flops_forward;
     info.flops_recompute = layers;
-    const cot_params_size all = cot_params_measure(model->params, false), experts = cot_params_measure(model->params, true);
+    const cot_params_size all = cot_params_measure(model->params, false),
+                          experts = cot_params_measure(model->params, true);
     info.bytes_training = all.training;
     info.parameters_experts = experts.elements;
     info.bytes_experts = experts.bytes;
@@ -207,7 +217,8 @@ cot_model_info cot_model_describe(const cot_model *model, int64_t context)
 int64_t cot_model_layer_experts(const cot_model *model, int64_t layer)
 {
     int64_t experts = 0;
-    for (int j = 0; j < model->layers[layer].ffn_count; j++) experts += cot_feed_forward_num_experts(model->layers[layer].ffn[j]);
+    for (int j = 0; j < model->layers[layer].ffn_count; j++)
+        experts += cot_feed_forward_num_experts(model->layers[layer].ffn[j]);
     return experts;
 }
 

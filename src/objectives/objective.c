@@ -13,7 +13,10 @@ static const cot_objective_ops *const objectives[] = {
 #undef OBJECTIVE
 };
 
-const cot_member *cot_objective_at(size_t index) { return index < sizeof objectives / sizeof *objectives ? &objectives[index]->member : NULL; }
+const cot_member *cot_objective_at(size_t index)
+{
+    return index < sizeof objectives / sizeof *objectives ? &objectives[index]->member : NULL;
+}
 
 cot_status cot_objective_create(const cot_config *spec, cot_objective **out)
 {

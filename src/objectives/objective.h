@@ -22,7 +22,8 @@ typedef struct cot_objective_ops {
     cot_member member;
     size_t     state_size;
     /* The scalar to go back from. nll [T] real: the loss of each token (0 where the target is -1). */
-    cot_tensor *(*loss)(const void *state, cot_tape *tape, cot_model *model, const cot_objective_input *in, cot_tensor **nll);
+    cot_tensor *(*loss)(const void *state, cot_tape *tape, cot_model *model, const cot_objective_input *in,
+                        cot_tensor **nll);
 } cot_objective_ops;
 
 typedef struct {

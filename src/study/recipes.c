@@ -32,7 +32,8 @@ typedef struct {
     const char *folder, *variable, *singular;
 } shelf;
 
-static const shelf recipes_shelf = {"recipes", "COTERIE_RECIPES", "recipe"}, claims_shelf = {"claims", "COTERIE_CLAIMS", "claim"};
+static const shelf recipes_shelf = {"recipes", "COTERIE_RECIPES", "recipe"},
+                   claims_shelf = {"claims", "COTERIE_CLAIMS", "claim"};
 
 /* Writes the index-th folder that may hold them, "" for an unknown one; false past the end. */
 static bool folder_at(const shelf *s, size_t index, char *out, size_t bytes)

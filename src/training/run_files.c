@@ -8,9 +8,10 @@
  *   state-STEP.safetensors parameters and optimizer state in full precision
  *   best/, kept/           model folders
  *
- * A checkpoint becomes valid when trainer.json is renamed into place; older state files go away after that. So whenever the
- * program dies, trainer.json names a state that was flushed to the disk before, and metrics.jsonl holds every step up to it.
- * While a process trains in the folder it holds `.lock` there, which the system lets go of when the process dies. */
+ * A checkpoint becomes valid when trainer.json is renamed into place; older state files go away after that. So whenever
+ * the program dies, trainer.json names a state that was flushed to the disk before, and metrics.jsonl holds every step
+ * up to it. While a process trains in the folder it holds `.lock` there, which the system lets go of when the process
+ * dies. */
 #include <dirent.h>
 #include <inttypes.h>
 #include <math.h>
@@ -29,7 +30,10 @@
 
 enum { PATH = 4096 };
 
-static void path_of(const cot_trainer *t, const char *name, char path[PATH]) { snprintf(path, PATH, "%s/%s", t->folder, name); }
+static void path_of(const cot_trainer *t, const char *name, char path[PATH])
+{
+    snprintf(path, PATH, "%s/%s", t->folder, name);
+}
 
 /* ---- start ---- */
 
@@ -38,9 +42,13 @@ cot_status cot_run_folder_check(const char *folder)
     char path[PATH];
     snprintf(path, sizeof path, "%s/recipe.yaml", folder);
     if (cot_file_exists(path))
-        return cot_fail(COT_INVALID, "%s holds a run already: go on with --resume %s, or choose another folder with --out", folder, folder);
+        return cot_fail(COT_INVALID,
+                        "%s holds a run already: go on with --resume %s, or choose another folder with --out", folder,
+                        folder);
     snprintf(path, sizeof path, "%s/config.json", folder);
-    return cot_file_exists(path) ? cot_fail(COT_INVALID, "%s holds a model already: choose another folder with --out", folder) : COT_OK;
+    return cot_file_exists(path)
+               ? cot_fail(COT_INVALID, "%s holds a model already: choose another folder with --out", folder)
+               : COT_OK;
 }
 
 bool cot_run_has_checkpoint(const char *folder)
@@ -104,17 +112,24 @@ cot_status cot_run_start(cot_trainer *t)
 
 /* ---- state ---- */
 
-/* Every array that the next step depends on, as entries of a safetensors file. `names` holds the text of their names. */
+/* Every array that the next step depends on, as entries of a safetensors file. `names` holds the text of their
+ * names. */
 typedef struct {
     cot_tensor_entry *entries;
     char            (*names)[320];
     size_t            count;
 } state_list;
 
-static void add_entry(state_list *list, const char *prefix, const char *name, const char *suffix, cot_dtype dtype, int64_t size, void *data)
+static void add_entry(state_list *list, const char *prefix, const char *name, const char *suffix, cot_dtype dtype,
+                      int64_t size, void *data)
 {
     snprintf(list->names[list->count], sizeof *list->names, "%s%s%s", prefix, name, suffix);
-    list->entries[list->count] = (cot_tensor_entry){.name = list->names[list->count], .dtype = dtype, .rank = 1, .shape = {size}, .data = data, .data_dtype = dtype};
+    list->entries[list->count] = (cot_tensor_entry){.name = list->names[list->count],
+                                                    .dtype = dtype,
+                                                    .rank = 1,
+                                                    .shape = {size},
+                                                    .data = data,
+                                                    .data_dtype = dtype};
     list->count++;
 }
 
@@ -122,11 +137,13 @@ static cot_status list_state(const cot_trainer *t, state_list *list)
 {
     const cot_params *params = t->plan->model->params;
     const size_t most = cot_params_count(params) + COT_MAX_SLOTS * t->optimizer->count;
-    *list = (state_list){.entries = cot_malloc(most * sizeof *list->entries), .names = cot_malloc(most * sizeof *list->names)};
+    *list = (state_list){.entries = cot_malloc(most * sizeof *list->entries),
+                         .names = cot_malloc(most * sizeof *list->names)};
     if (!list->entries || !list->names) return cot_fail(COT_OUT_OF_MEMORY, "no memory for a checkpoint's list");
     for (size_t i = 0; i < cot_params_count(params); i++) {
         const cot_tensor *value = &cot_params_at(params, i)->value;
-        add_entry(list, "parameter.", cot_params_at(params, i)->name, "", value->dtype, cot_tensor_count(value), value->data);
+        add_entry(list, "parameter.", cot_params_at(params, i)->name, "", value->dtype, cot_tensor_count(value),
+                  value->data);
     }
     for (size_t i = 0; i < t->optimizer->count; i++) {
         const cot_slots *s = &t->optimizer->slots[i];
@@ -160,11 +177,14 @@ static cot_status write_state(const cot_trainer *t, const char *name)
 static cot_status read_tensors(const state_list *list, const cot_safetensors *file, const char *path)
 {
     if (cot_safetensors_count(file) != list->count)
-        return cot_fail(COT_FORMAT, "%s holds %zu tensors, this run's recipe makes %zu: model or optimizer have changed", path, cot_safetensors_count(file), list->count);
+        return cot_fail(COT_FORMAT,
+                        "%s holds %zu tensors, this run's recipe makes %zu: model or optimizer have changed", path,
+                        cot_safetensors_count(file), list->count);
     for (size_t i = 0; i < list->count; i++) {
         const cot_stored_tensor *stored = cot_safetensors_find(file, list->names[i]);
         if (!stored || stored->count != list->entries[i].shape[0])
-            return cot_fail(COT_FORMAT, "%s: tensor '%s' %s: model or optimizer have changed", path, list->names[i], stored ? "has another size" : "is missing");
+            return cot_fail(COT_FORMAT, "%s: tensor '%s' %s: model or optimizer have changed", path, list->names[i],
+                            stored ? "has another size" : "is missing");
         COT_TRY(cot_safetensors_read(file, stored, list->entries[i].dtype, (void *)list->entries[i].data));
     }
     return COT_OK;
@@ -179,7 +199,8 @@ static cot_status read_state(cot_trainer *t, const char *name)
     cot_status status = cot_safetensors_open(path, &file);
     if (status == COT_OK) status = list_state(t, &list);
     if (status == COT_OK) status = read_tensors(&list, file, path);
-    for (size_t i = 0; i < cot_params_count(t->plan->model->params); i++) cot_params_at(t->plan->model->params, i)->version++;
+    for (size_t i = 0; i < cot_params_count(t->plan->model->params); i++)
+        cot_params_at(t->plan->model->params, i)->version++;
     free_list(&list);
     cot_safetensors_close(file);
     return status;
@@ -212,10 +233,12 @@ static cot_status write_position(cot_trainer *t, const char *state)
     const cot_data_position at = cot_batches_position(t->batches);
     path_of(t, "trainer.json", path);
     snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, cot_corpus_fingerprint(t->plan->corpus));
-    json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:s, s:o}", "state", state, "step", (json_int_t)t->step, "epoch", (json_int_t)at.epoch, "row",
-                             (json_int_t)at.row, "data", fingerprint, "best_loss", isfinite(t->best_loss) ? json_real(t->best_loss) : json_null());
+    json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:s, s:o}", "state", state, "step", (json_int_t)t->step, "epoch",
+                             (json_int_t)at.epoch, "row", (json_int_t)at.row, "data", fingerprint, "best_loss",
+                             isfinite(t->best_loss) ? json_real(t->best_loss) : json_null());
     char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
-    const cot_status status = text ? cot_file_write(path, text, strlen(text)) : cot_fail(COT_OUT_OF_MEMORY, "no memory for %s", path);
+    const cot_status status =
+        text ? cot_file_write(path, text, strlen(text)) : cot_fail(COT_OUT_OF_MEMORY, "no memory for %s", path);
     free(text);
     json_decref(root);
     if (status == COT_OK) snprintf(t->state, sizeof t->state, "%s", state);
@@ -232,14 +255,15 @@ static cot_status read_position(cot_trainer *t)
     path_of(t, "trainer.json", path);
     COT_TRY(cot_json_read(path, 1 << 20, &root));
     cot_status status = COT_OK;
-    if (json_unpack_ex(root, &error, 0, "{s:s, s:I, s:I, s:I, s:s, s:o}", "state", &file, "step", &step, "epoch", &epoch, "row", &row, "data", &data,
-                                "best_loss", &best) != 0)
+    if (json_unpack_ex(root, &error, 0, "{s:s, s:I, s:I, s:I, s:s, s:o}", "state", &file, "step", &step, "epoch",
+                       &epoch, "row", &row, "data", &data, "best_loss", &best) != 0)
         status = cot_fail(COT_FORMAT, "%s: %s, expected what a checkpoint writes", path, error.text);
     if (status == COT_OK && (strchr(file, '/') || strlen(file) >= sizeof t->state || step < 0 || epoch < 0 || row < 0))
         status = cot_fail(COT_FORMAT, "%s: a value is out of range, expected what a checkpoint writes", path);
     snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, cot_corpus_fingerprint(t->plan->corpus));
     if (status == COT_OK && strcmp(data, fingerprint) != 0)
-        status = cot_fail(COT_INVALID, "the data have changed since %s was written: the run cannot go on where it stood", path);
+        status = cot_fail(COT_INVALID,
+                          "the data have changed since %s was written: the run cannot go on where it stood", path);
     if (status == COT_OK) {
         snprintf(t->state, sizeof t->state, "%s", file);
         t->step = step;

@@ -48,7 +48,8 @@ static json_t *report_json(const cot_trainer *t, const cot_step_report *r)
     set_number(object, "balance_loss", r->balance_loss);
     set_number(object, "lr", r->lr);
     set_number(object, "grad_norm", r->grad_norm);
-    for (int64_t i = 0; i <= t->plan->model->num_layers; i++) json_array_append_new(norms, json_real(r->layer_grad_norm[i]));
+    for (int64_t i = 0; i <= t->plan->model->num_layers; i++)
+        json_array_append_new(norms, json_real(r->layer_grad_norm[i]));
     json_object_set_new(object, "grad_norm_layers", norms);
     set_number(object, "tokens_per_s", r->tokens_per_s);
     for (int64_t i = 0; i < r->layer_count; i++) json_array_append_new(layers, layer_json(&r->layers[i]));
@@ -95,7 +96,8 @@ cot_status cot_run_log(cot_trainer *t, const cot_step_report *report)
 cot_status cot_run_log_check(const cot_trainer *t)
 {
     if (t->logged == t->step) return COT_OK;
-    return cot_fail(COT_IO, "%s: metrics.jsonl lacks step %lld: go on from the last checkpoint", t->folder, (long long)t->step);
+    return cot_fail(COT_IO, "%s: metrics.jsonl lacks step %lld: go on from the last checkpoint", t->folder,
+                    (long long)t->step);
 }
 
 cot_status cot_run_log_flush(const cot_trainer *t)

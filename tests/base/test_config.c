@@ -488,7 +488,8 @@ static void trees_are_put_laid_over_and_removed(void **state)
     assert_int_equal(cot_config_overlay(base, over), COT_OK);
     assert_int_equal(cot_config_overlay(base, NULL), COT_OK);
     assert_int_equal(cot_config_to_json(base, &json), COT_OK);
-    cot_config *want = parsed("{a: {kind: x, one: 7, deep: {p: 1, q: 5, r: 6}}, list: [4], stays: yes, new: {z: 1}}", "want");
+    cot_config *want =
+        parsed("{a: {kind: x, one: 7, deep: {p: 1, q: 5, r: 6}}, list: [4], stays: yes, new: {z: 1}}", "want");
     char *wanted;
     assert_int_equal(cot_config_to_json(want, &wanted), COT_OK);
     assert_string_equal(json, wanted);

@@ -50,7 +50,8 @@ static cot_status take_piece(void *context, const char *text, size_t length)
     expected_pieces *e = context;
     const char      *want = json_string_value(json_array_get(e->pieces, e->at++));
     if (!want || strlen(want) != length || memcmp(want, text, length) != 0)
-        fail_msg("%s: piece %zu is \"%.*s\", expected \"%s\"", e->section, e->at - 1, (int)length, text, want ? want : "no more");
+        fail_msg("%s: piece %zu is \"%.*s\", expected \"%s\"", e->section, e->at - 1, (int)length, text,
+                 want ? want : "no more");
     return COT_OK;
 }
 
@@ -64,7 +65,8 @@ static void pieces_are_the_peers(void **state)
         cot_splitter      splitter = {0};
         cot_splitter_room room;
         char             *section = json_dumps(json_object_get(part, "section"), JSON_COMPACT);
-        if (cot_splitter_read(&splitter, json_object_get(part, "section"), "t.json") != COT_OK) fail_msg("%s", cot_last_error());
+        if (cot_splitter_read(&splitter, json_object_get(part, "section"), "t.json") != COT_OK)
+            fail_msg("%s", cot_last_error());
         assert_int_equal(cot_splitter_room_create(&splitter, &room), COT_OK);
         json_array_foreach(json_object_get(part, "cases"), k, one)
         {
@@ -91,10 +93,12 @@ static void normal_forms_are_the_peers(void **state)
     {
         cot_normalizer      normalizer = {0};
         cot_normalizer_room room = {0};
-        if (cot_normalizer_read(&normalizer, json_object_get(part, "section"), "t.json") != COT_OK) fail_msg("%s", cot_last_error());
+        if (cot_normalizer_read(&normalizer, json_object_get(part, "section"), "t.json") != COT_OK)
+            fail_msg("%s", cot_last_error());
         json_array_foreach(json_object_get(part, "cases"), k, one)
         {
-            const char *text = json_string_value(json_array_get(one, 0)), *want = json_string_value(json_array_get(one, 1)), *got;
+            const char *text = json_string_value(json_array_get(one, 0)),
+                       *want = json_string_value(json_array_get(one, 1)), *got;
             assert_int_equal(cot_normalize(&normalizer, &room, text, strlen(text), false, &got, &length), COT_OK);
             if (length != strlen(want) || memcmp(got, want, length) != 0)
                 fail_msg("normalizer %zu, case %zu: \"%.*s\", expected \"%s\"", i, k, (int)length, got, want);
@@ -110,17 +114,20 @@ static void normal_forms_are_the_peers(void **state)
 
 static void check_case(const cot_tokenizer *t, const char *file, bool special, const json_t *one)
 {
-    const char   *text = json_string_value(json_array_get(one, 0)), *want_back = json_string_value(json_array_get(one, 2));
+    const char *text = json_string_value(json_array_get(one, 0)),
+               *want_back = json_string_value(json_array_get(one, 2));
     const json_t *want = json_array_get(one, 1);
     int32_t      *ids;
     size_t        count, length;
     char         *back;
     assert_int_equal(cot_tokenizer_encode(t, text, strlen(text), special, &ids, &count), COT_OK);
     for (size_t i = 0; i < count; i++)
-        if (ids[i] != json_integer_value(json_array_get(want, i))) fail_msg("%s, \"%s\": id %zu is %d", file, text, i, ids[i]);
+        if (ids[i] != json_integer_value(json_array_get(want, i)))
+            fail_msg("%s, \"%s\": id %zu is %d", file, text, i, ids[i]);
     assert_int_equal(count, json_array_size(want));
     assert_int_equal(cot_tokenizer_decode(t, ids, count, false, &back, &length), COT_OK);
-    if (strcmp(back, want_back) != 0) fail_msg("%s: \"%s\" decodes to \"%s\", expected \"%s\"", file, text, back, want_back);
+    if (strcmp(back, want_back) != 0)
+        fail_msg("%s: \"%s\" decodes to \"%s\", expected \"%s\"", file, text, back, want_back);
     free(ids);
     free(back);
 }

@@ -1,12 +1,13 @@
-/* Preloaded into the program by tests/faults/faults.py: counts the calls that change files, in the order in which they come, and
- * lets the n-th go wrong. Calls on standard output and standard error are left alone.
+/* Preloaded into the program by tests/faults/faults.py: counts the calls that change files, in the order in which they
+ * come, and lets the n-th go wrong. Calls on standard output and standard error are left alone.
  *
  *   COTERIE_FAULT=die:N     SIGKILL in place of call N
  *   COTERIE_FAULT=tear:N    SIGKILL in the middle of call N: half of a write is on its way, anything else has been done
  *   COTERIE_FAULT=fail:N    call N alone fails: EIO
- *   COTERIE_FAULT=full:N    the disk is full from call N on: half of write N is taken, then writes and new files fail with ENOSPC
- *   COTERIE_FAULT=clock     nothing fails, but the time of day jumps by years, back and forth, and the monotonic clock by hours, forth
- *   COTERIE_FAULT_LOG=FILE  appends a line for each call: its number, what it is, its path */
+ *   COTERIE_FAULT=full:N    the disk is full from call N on: half of write N is taken, then writes and new files fail
+ *   with ENOSPC COTERIE_FAULT=clock     nothing fails, but the time of day jumps by years, back and forth, and the
+ *   monotonic clock by hours, forth COTERIE_FAULT_LOG=FILE  appends a line for each call: its number, what it is, its
+ *   path */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
-/* Every allocation failing in turn through cot_set_allocator(): whatever was going on ends with COT_OUT_OF_MEMORY or, where memory was
- * needed for convenience only, as if nothing had been; nothing is leaked; and the next time all is as it was. What other libraries take
- * for themselves is left out (docs/memory.md).
+/* Every allocation failing in turn through cot_set_allocator(): whatever was going on ends with COT_OUT_OF_MEMORY or,
+ * where memory was needed for convenience only, as if nothing had been; nothing is leaked; and the next time all is as
+ * it was. What other libraries take for themselves is left out (docs/memory.md).
  *
  * usage: test_allocations [--every]     without it a sample of the places is taken */
 #define _GNU_SOURCE
@@ -92,7 +92,8 @@ static cot_status train(work *w)
 /* A model trained on, some of it frozen. */
 static cot_status train_on(work *w)
 {
-    static const char *const changes[] = {"train.steps=1", "train.freeze=['layers.0.*', '!*_norm.weight']", "model.dropout=0.2",
+    static const char *const changes[] = {"train.steps=1", "train.freeze=['layers.0.*', '!*_norm.weight']",
+                                          "model.dropout=0.2",
                                           "train.optimizer.groups=[{match: '*.router.*', lr_scale: 2}]", NULL};
     char path[256];
     cot_config *config = NULL;
@@ -168,7 +169,8 @@ static cot_status tokenise(work *w)
     if (status == COT_OK) status = cot_tokenizer_load(run, &loaded);
     if (status == COT_OK) status = cot_tokenizer_encode(loaded, text, sizeof text - 1, true, &ids, &count);
     if (status == COT_OK) status = cot_tokenizer_decode(loaded, ids, count, false, &back, &length);
-    if (status == COT_OK) w->result = (double)count + (double)cot_tokenizer_vocab_size(trained) + (memcmp(back, text, length) != 0);
+    if (status == COT_OK)
+        w->result = (double)count + (double)cot_tokenizer_vocab_size(trained) + (memcmp(back, text, length) != 0);
     free(ids);
     free(back);
     cot_tokenizer_destroy(trained);
@@ -193,8 +195,10 @@ static void one_place(workload run, work *w, const char *name, long place, doubl
     const cot_status status = run(w);
     const long left = live;
     fails_at = 0;
-    if (status != COT_OK && status != COT_OUT_OF_MEMORY) fail_msg("%s, allocation %ld: status %d, '%s'", name, place, (int)status, cot_last_error());
-    if (status == COT_OK && w->result != want) fail_msg("%s, allocation %ld: %.17g instead of %.17g", name, place, w->result, want);
+    if (status != COT_OK && status != COT_OUT_OF_MEMORY)
+        fail_msg("%s, allocation %ld: status %d, '%s'", name, place, (int)status, cot_last_error());
+    if (status == COT_OK && w->result != want)
+        fail_msg("%s, allocation %ld: %.17g instead of %.17g", name, place, w->result, want);
     if (left != 0) fail_msg("%s, allocation %ld: %ld blocks are leaked", name, place, left);
 }
 
@@ -211,7 +215,10 @@ static void each_in_turn(workload run, const char *folder, const char *name)
 
 static void a_step(void **state) { each_in_turn(train, *state, "a step"); }
 static void a_resumed_step(void **state) { each_in_turn(go_on, *state, "a resumed step"); }
-static void a_step_of_a_model_trained_on(void **state) { each_in_turn(train_on, *state, "a step of a model trained on"); }
+static void a_step_of_a_model_trained_on(void **state)
+{
+    each_in_turn(train_on, *state, "a step of a model trained on");
+}
 static void a_load(void **state) { each_in_turn(load, *state, "a load"); }
 static void a_tokenisation(void **state) { each_in_turn(tokenise, *state, "a tokenisation"); }
 

@@ -1,4 +1,5 @@
-/* Evaluation against a slow computation of its own: windows one by one, whole logits, softmax in double, choices from sessions. */
+/* Evaluation against a slow computation of its own: windows one by one, whole logits, softmax in double, choices from
+ * sessions. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdio.h>
@@ -32,8 +33,12 @@ static fixture make_fixture(int64_t context)
 {
     fixture f = {.files = scratch_make(), .tokenizer = byte_tokenizer()};
     make_folder(&f.files, "texts");
-    put_text(&f.files, "texts/a.txt", "Tiger, tiger, burning bright\nIn the forests of the night,\nWhat immortal hand or eye\nCould frame thy fearful symmetry?\n");
-    put_text(&f.files, "texts/b.jsonl", "{\"text\": \"int main(void) { return 0; }\"}\n{\"text\": \"x\"}\n{\"text\": \"\"}\n{\"text\": \"a b  c\\nd\"}\n{\"text\": \"yz\"}\n");
+    put_text(&f.files, "texts/a.txt",
+             "Tiger, tiger, burning bright\nIn the forests of the night,\nWhat immortal hand or eye\nCould frame thy "
+             "fearful symmetry?\n");
+    put_text(&f.files, "texts/b.jsonl",
+             "{\"text\": \"int main(void) { return 0; }\"}\n{\"text\": \"x\"}\n{\"text\": \"\"}\n{\"text\": \"a b  "
+             "c\\nd\"}\n{\"text\": \"yz\"}\n");
     char        text[512];
     cot_config *config;
     snprintf(text, sizeof text, "valid_path: '%s/texts'\ncache_dir: '%s/cache'\n", f.files.folder, f.files.folder);
@@ -68,7 +73,8 @@ static double nll_of(const float *logits, int32_t target)
 }
 
 /* One window: inputs [begin, end) of a document, those from `scored` on are counted. */
-static void score_window(cot_model *model, const int32_t *ids, size_t begin, size_t end, size_t scored, int source, slow *out)
+static void score_window(cot_model *model, const int32_t *ids, size_t begin, size_t end, size_t scored, int source,
+                         slow *out)
 {
     static float logits[256 * V];
     cot_session *session;
@@ -117,7 +123,8 @@ static void check_score(const cot_score *got, double nll, int64_t tokens, uint64
     assert_int_equal(got->tokens, tokens);
     assert_int_equal(got->bytes, bytes);
     assert_int_equal(got->words, words);
-    if (!(fabs(got->nll - nll) <= 1e-5 * (double)tokens)) fail_msg("%s: %.9g nats, expected %.9g", got->name, got->nll, nll);
+    if (!(fabs(got->nll - nll) <= 1e-5 * (double)tokens))
+        fail_msg("%s: %.9g nats, expected %.9g", got->name, got->nll, nll);
     const double loss = got->nll / (double)tokens;
     assert_true(fabs(got->loss - loss) <= 1e-12 * loss);
     assert_true(fabs(got->perplexity - exp(loss)) <= 1e-12 * exp(loss));
@@ -141,7 +148,8 @@ static void check_layer(const cot_layer_use *layer, const slow *want, int l)
         assert_true(fabs(layer->load[e] - load[e]) < 1e-12);
         sum += layer->load[e];
         for (int s = 0; s < SOURCES; s++)
-            assert_true(fabs(layer->source_load[s * EXPERTS + e] - (double)want->count[l][s][e] / (double)want->tokens[s]) < 1e-12);
+            assert_true(fabs(layer->source_load[s * EXPERTS + e] -
+                             (double)want->count[l][s][e] / (double)want->tokens[s]) < 1e-12);
     }
     assert_true(fabs(sum - 1) < 1e-12);
     assert_true(fabs(layer->cv2 - cv2) < 1e-12);
@@ -151,15 +159,18 @@ static void check_layer(const cot_layer_use *layer, const slow *want, int l)
     assert_true(layer->drop_fraction == 0);
 }
 
-/* Text that the documents' first tokens stand for is shown, not scored: one byte of the file, one of each of the four rows that have any. */
+/* Text that the documents' first tokens stand for is shown, not scored: one byte of the file, one of each of the four
+ * rows that have any. */
 static void evaluation_is_the_slow_computation(void **state)
 {
     (void)state;
     static const struct {
         int64_t window, stride, window_used, stride_used;
-    } cases[] = {{0, 0, 20, 10}, {16, 16, 16, 16}, {16, 1, 16, 1}, {7, 5, 7, 5}, {1, 1, 1, 1}, {200, 0, 200, 100}, {5, 0, 5, 3}};
+    } cases[] = {{0, 0, 20, 10}, {16, 16, 16, 16},   {16, 1, 16, 1}, {7, 5, 7, 5},
+                 {1, 1, 1, 1},   {200, 0, 200, 100}, {5, 0, 5, 3}};
     fixture f = make_fixture(20);
-    const cot_text_size a = cot_corpus_size(f.corpus, COT_SPLIT_VALID, 0), b = cot_corpus_size(f.corpus, COT_SPLIT_VALID, 1);
+    const cot_text_size a = cot_corpus_size(f.corpus, COT_SPLIT_VALID, 0),
+                        b = cot_corpus_size(f.corpus, COT_SPLIT_VALID, 1);
     assert_int_equal(a.bytes, 29 + 29 + 26 + 34);
     assert_int_equal(b.bytes, 28 + 1 + 0 + 8 + 2);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -174,7 +185,8 @@ static void evaluation_is_the_slow_computation(void **state)
         assert_string_equal(e->sources[1].name, "b");
         check_score(&e->sources[0], want.nll[0], want.tokens[0], a.bytes - 1, a.words);
         check_score(&e->sources[1], want.nll[1], want.tokens[1], b.bytes - 4, b.words);
-        check_score(&e->total, want.nll[0] + want.nll[1], want.tokens[0] + want.tokens[1], a.bytes + b.bytes - 5, a.words + b.words);
+        check_score(&e->total, want.nll[0] + want.nll[1], want.tokens[0] + want.tokens[1], a.bytes + b.bytes - 5,
+                    a.words + b.words);
         assert_int_equal(e->layer_count, SPARSE);
         for (int l = 0; l < SPARSE; l++) check_layer(&e->layers[l], &want, l);
         cot_evaluation_destroy(e);
@@ -235,8 +247,11 @@ static void drops_are_counted(void **state)
 {
     (void)state;
     fixture f = make_fixture(20);
-    cot_model *limited = made_model("{kind: lm, hidden_size: 16, num_layers: 1, mixer: {kind: attention}, ffn: {kind: sparse, router: {kind: top_k, top_k: 2},"
-                                    " experts: {kind: ffn, num_experts: 4, intermediate_size: 8}, capacity: {capacity_factor: 0.5}}}", V, 20, 1);
+    cot_model *limited =
+        made_model("{kind: lm, hidden_size: 16, num_layers: 1, mixer: {kind: attention}, ffn: {kind: sparse, router: "
+                   "{kind: top_k, top_k: 2},"
+                   " experts: {kind: ffn, num_experts: 4, intermediate_size: 8}, capacity: {capacity_factor: 0.5}}}",
+                   V, 20, 1);
     const cot_evaluate_options o = {.split = COT_SPLIT_VALID};
     cot_evaluation *e;
     CHECK_OK(cot_evaluate(limited, f.corpus, f.tokenizer, &o, NULL, NULL, &e));
@@ -324,15 +339,20 @@ static void json_holds_it_all(void **state)
         check_score_json(source, &e->sources[s]);
         assert_string_equal(json_string_value(json_object_get(source, "name")), e->sources[s].name);
         for (int l = 0; l < SPARSE; l++)
-            assert_int_equal(json_array_size(json_object_get(json_array_get(json_object_get(source, "layers"), (size_t)l), "load")), EXPERTS);
+            assert_int_equal(
+                json_array_size(json_object_get(json_array_get(json_object_get(source, "layers"), (size_t)l), "load")),
+                EXPERTS);
     }
     for (int l = 0; l < SPARSE; l++) {
         const json_t *layer = json_array_get(json_object_get(root, "layers"), (size_t)l);
         const cot_layer_use *use = &e->layers[l];
-        assert_true(number_at(layer, "layer") == (double)use->layer && number_at(layer, "dead_experts") == (double)use->dead);
+        assert_true(number_at(layer, "layer") == (double)use->layer &&
+                    number_at(layer, "dead_experts") == (double)use->dead);
         assert_true(number_at(layer, "cv2") == use->cv2 && number_at(layer, "max_vio") == use->max_vio);
-        assert_true(number_at(layer, "router_entropy") == use->router_entropy && number_at(layer, "drop_fraction") == use->drop_fraction);
-        for (int i = 0; i < EXPERTS; i++) assert_true(json_number_value(json_array_get(json_object_get(layer, "load"), (size_t)i)) == use->load[i]);
+        assert_true(number_at(layer, "router_entropy") == use->router_entropy &&
+                    number_at(layer, "drop_fraction") == use->drop_fraction);
+        for (int i = 0; i < EXPERTS; i++)
+            assert_true(json_number_value(json_array_get(json_object_get(layer, "load"), (size_t)i)) == use->load[i]);
     }
     json_decref(root);
     cot_evaluation_destroy(e);
@@ -343,7 +363,8 @@ static void json_holds_it_all(void **state)
 static void json_says_null_for_what_is_unknown(void **state)
 {
     (void)state;
-    cot_score source = {.name = "empty", .loss = NAN, .perplexity = INFINITY, .word_perplexity = NAN, .bits_per_byte = NAN};
+    cot_score source = {
+        .name = "empty", .loss = NAN, .perplexity = INFINITY, .word_perplexity = NAN, .bits_per_byte = NAN};
     const cot_evaluation e = {.window = 8, .stride = 4, .total = source, .source_count = 1, .sources = &source};
     json_t *root = json_of(&e);
     static const char *const keys[] = {"loss", "perplexity", "word_perplexity", "bits_per_byte"};

@@ -1,4 +1,5 @@
-/* Sampling by hand-worked cases and by frequency; sessions against the whole sequence at once; generation against a plain loop. */
+/* Sampling by hand-worked cases and by frequency; sessions against the whole sequence at once; generation against a
+ * plain loop. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdio.h>
@@ -22,7 +23,8 @@ static int32_t draw_with(const float *logits, int64_t count, const cot_sampling 
 }
 
 /* Draws must follow these probabilities: each count within 5 standard errors of a binomial, and never what has none. */
-static void check_frequencies(const float *logits, int64_t count, const int32_t *seen, size_t seen_count, const cot_sampling *s, const double *want)
+static void check_frequencies(const float *logits, int64_t count, const int32_t *seen, size_t seen_count,
+                              const cot_sampling *s, const double *want)
 {
     enum { DRAWS = 20000, MOST = 8 };
     int64_t times[MOST] = {0};
@@ -34,7 +36,8 @@ static void check_frequencies(const float *logits, int64_t count, const int32_t 
     }
     for (int64_t i = 0; i < count; i++) {
         const double error = sqrt(want[i] * (1 - want[i]) * DRAWS);
-        if (fabs((double)times[i] - want[i] * DRAWS) > 5 * error) fail_msg("token %d came %d times, expected %g", (int)i, (int)times[i], want[i] * DRAWS);
+        if (fabs((double)times[i] - want[i] * DRAWS) > 5 * error)
+            fail_msg("token %d came %d times, expected %g", (int)i, (int)times[i], want[i] * DRAWS);
     }
 }
 
@@ -59,7 +62,8 @@ static void draws_follow_the_probabilities(void **state)
     cot_sampling s = cot_sampling_default();
     check_frequencies(four, 4, NULL, 0, &s, (const double[]){0.15, 0.5, 0.05, 0.3});
     s.temperature = 0.5;  /* squares: 0.0225, 0.25, 0.0025, 0.09 over 0.365 */
-    check_frequencies(four, 4, NULL, 0, &s, (const double[]){0.0225 / 0.365, 0.25 / 0.365, 0.0025 / 0.365, 0.09 / 0.365});
+    check_frequencies(four, 4, NULL, 0, &s,
+                      (const double[]){0.0225 / 0.365, 0.25 / 0.365, 0.0025 / 0.365, 0.09 / 0.365});
     s.temperature = 1e-6;  /* no overflow: all but the best vanish */
     check_frequencies(four, 4, NULL, 0, &s, (const double[]){0, 1, 0, 0});
 }
@@ -67,7 +71,8 @@ static void draws_follow_the_probabilities(void **state)
 static void cuts_keep_what_they_should(void **state)
 {
     (void)state;
-    static const double two[4] = {0, 0.625, 0, 0.375}, three[4] = {0.15 / 0.95, 0.5 / 0.95, 0, 0.3 / 0.95}, one[4] = {0, 1, 0, 0};
+    static const double two[4] = {0, 0.625, 0, 0.375}, three[4] = {0.15 / 0.95, 0.5 / 0.95, 0, 0.3 / 0.95},
+                        one[4] = {0, 1, 0, 0};
     const cot_sampling plain = cot_sampling_default();
     static const struct {
         int64_t       top_k;
@@ -116,7 +121,8 @@ static void what_is_not_finite_is_named(void **state)
     (void)state;
     const cot_sampling s = cot_sampling_default();
     int32_t id;
-    const float bad[3] = {0, NAN, 0}, large[3] = {0, 0, INFINITY}, none[2] = {-INFINITY, -INFINITY}, masked[3] = {-INFINITY, 0, -INFINITY};
+    const float bad[3] = {0, NAN, 0}, large[3] = {0, 0, INFINITY}, none[2] = {-INFINITY, -INFINITY},
+                masked[3] = {-INFINITY, 0, -INFINITY};
     CHECK_FAILS(cot_sample(bad, 3, NULL, 0, &s, 0, &id), COT_NOT_FINITE, "token 1");
     CHECK_FAILS(cot_sample(large, 3, NULL, 0, &s, 0, &id), COT_NOT_FINITE, "token 2");
     CHECK_FAILS(cot_sample(none, 2, NULL, 0, &s, 0, &id), COT_NOT_FINITE, "no token");
@@ -140,7 +146,8 @@ static void options_out_of_range_are_refused(void **state)
         {{.temperature = 1, .top_p = 1}, "repetition_penalty is 0"},
     };
     int32_t id;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) CHECK_FAILS(cot_sample(four, 4, NULL, 0, &cases[i].s, 0, &id), COT_INVALID, cases[i].says);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        CHECK_FAILS(cot_sample(four, 4, NULL, 0, &cases[i].s, 0, &id), COT_INVALID, cases[i].says);
     const cot_sampling s = cot_sampling_default();
     CHECK_FAILS(cot_sample(four, 0, NULL, 0, &s, 0, &id), COT_INVALID, "0 logits");
 }
@@ -175,7 +182,8 @@ enum { V = 257, CONTEXT = 24 };
 
 static const char *const models[] = {
     MODEL("num_kv_heads: 2", ""),
-    MODEL("num_kv_heads: 1, sliding_window: 5, qk_norm: true, bias: true", ", shared: {intermediate_size: 8, gate: sigmoid}"),
+    MODEL("num_kv_heads: 1, sliding_window: 5, qk_norm: true, bias: true",
+          ", shared: {intermediate_size: 8, gate: sigmoid}"),
     MODEL("rope_theta: 0", ", shared: {intermediate_size: 8}"),
 };
 
@@ -194,7 +202,8 @@ static void some_ids(int32_t *ids, int count)
 static void check_logits(const float *got, const float *want, const char *what, int where)
 {
     for (int v = 0; v < V; v++)
-        if (!(fabsf(got[v] - want[v]) <= 1e-4f * (1 + fabsf(want[v])))) fail_msg("%s: logit %d after token %d is %g, expected %g", what, v, where, (double)got[v], (double)want[v]);
+        if (!(fabsf(got[v] - want[v]) <= 1e-4f * (1 + fabsf(want[v]))))
+            fail_msg("%s: logit %d after token %d is %g, expected %g", what, v, where, (double)got[v], (double)want[v]);
 }
 
 static void feeding_in_any_parts_is_the_same(void **state)
@@ -265,7 +274,8 @@ static void what_was_truncated_is_forgotten(void **state)
     cot_model_destroy(model);
 }
 
-/* Beyond a sliding window a session drops what nobody sees, in the layers that have one; it can still go back anywhere. */
+/* Beyond a sliding window a session drops what nobody sees, in the layers that have one; it can still go back
+ * anywhere. */
 static void sessions_keep_a_window(void **state)
 {
     (void)state;
@@ -340,14 +350,17 @@ static void sessions_in_bf16_are_near(void **state)
     int32_t ids[CONTEXT];
     const float *logits;
     cot_session *session;
-    cot_model *model = made_model("{kind: lm, hidden_size: 32, num_layers: 2, init_std: 0.15, mixer: {kind: attention}, ffn: {kind: dense, intermediate_size: 24}}", V, CONTEXT, 3);
+    cot_model *model = made_model("{kind: lm, hidden_size: 32, num_layers: 2, init_std: 0.15, mixer: {kind: "
+                                  "attention}, ffn: {kind: dense, intermediate_size: 24}}",
+                                  V, CONTEXT, 3);
     some_ids(ids, CONTEXT);
     CHECK_OK(cot_model_logits_of(model, ids, CONTEXT, want));
     CHECK_OK(cot_session_create(model, 0, true, &session));
     double error = 0, size = 0;
     for (int i = 0; i < CONTEXT; i++) {
         CHECK_OK(cot_session_feed(session, ids + i, 1, &logits));
-        for (int v = 0; v < V; v++) error += pow((double)(logits[v] - want[i * V + v]), 2), size += pow((double)want[i * V + v], 2);
+        for (int v = 0; v < V; v++)
+            error += pow((double)(logits[v] - want[i * V + v]), 2), size += pow((double)want[i * V + v], 2);
     }
     assert_true(sqrt(error / size) < 0.02);
     cot_session_destroy(session);
@@ -381,7 +394,9 @@ typedef struct {
 /* A tokenizer with merges (" the", "at"), and a model over its symbols. */
 static writer make_writer(int64_t context)
 {
-    writer w = {.tokenizer = train_on("the cat and the dog and the rat that sat on the mat with the hat and that was that, said the cat", 269)};
+    writer w = {
+        .tokenizer = train_on(
+            "the cat and the dog and the rat that sat on the mat with the hat and that was that, said the cat", 269)};
     assert_non_null(w.tokenizer);
     w.model = made_model(models[0], cot_tokenizer_vocab_size(w.tokenizer) + 7, context, 5);  /* seven rows pad the embedding */
     cot_param *head = parameter_of(w.model, "head.weight");
@@ -414,9 +429,11 @@ static cot_generated generate(const writer *w, const char *prompt, const cot_gen
 }
 
 /* Without stop texts: the loop that anyone would write, on logits of whole sequences. */
-static size_t plain_loop(const writer *w, const char *prompt, const cot_generate_options *o, int32_t *ids, size_t *prompt_count)
+static size_t plain_loop(const writer *w, const char *prompt, const cot_generate_options *o, int32_t *ids,
+                         size_t *prompt_count)
 {
-    const int64_t context = w->model->context, vocab_size = w->model->vocab_size, known = cot_tokenizer_vocab_size(w->tokenizer);
+    const int64_t context = w->model->context, vocab_size = w->model->vocab_size,
+                  known = cot_tokenizer_vocab_size(w->tokenizer);
     float  *logits = malloc((size_t)(context * vocab_size) * sizeof *logits);
     int32_t *start;
     size_t  count, from = 0, made = 0;
@@ -541,8 +558,10 @@ static void a_listener_can_stop(void **state)
 
 /* ---- stop texts ---- */
 
-/* What must be told with these stop texts, from the tokens of the text without any: where it is cut, and after how many tokens. */
-static size_t cut_at(const cot_tokenizer *tokenizer, const heard *whole, const char *const *stop, size_t count, size_t *tokens)
+/* What must be told with these stop texts, from the tokens of the text without any: where it is cut, and after how many
+ * tokens. */
+static size_t cut_at(const cot_tokenizer *tokenizer, const heard *whole, const char *const *stop, size_t count,
+                     size_t *tokens)
 {
     size_t length = 0;
     for (*tokens = 0; *tokens < whole->calls;) {

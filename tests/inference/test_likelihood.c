@@ -61,8 +61,10 @@ static void check(cot_model *model, const sequences *s, const cot_token_likeliho
                 if ((double)x[v] > most) most = (double)x[v], best = v;
             }
             const double want = (double)x[q->ids[j]] - log(sum);
-            if (!(fabs(got->log_probability - want) < 2e-5)) fail_msg("sequence %zu, token %d: %.8g, expected %.8g", i, j, got->log_probability, want);
-            if (!(fabs((double)got->best - exp(most) / sum) < 2e-5)) fail_msg("sequence %zu, token %d: best %.8g", i, j, (double)got->best);
+            if (!(fabs(got->log_probability - want) < 2e-5))
+                fail_msg("sequence %zu, token %d: %.8g, expected %.8g", i, j, got->log_probability, want);
+            if (!(fabs((double)got->best - exp(most) / sum) < 2e-5))
+                fail_msg("sequence %zu, token %d: best %.8g", i, j, (double)got->best);
             if (got->greedy != (best == q->ids[j])) fail_msg("sequence %zu, token %d: greedy is %d", i, j, got->greedy);
         }
     }
@@ -87,14 +89,16 @@ static void check_all(sequences *s)
     assert_int_equal(cot_sequences_score(model, COT_MODE_F32, s->list, s->count, NULL, NULL, two), COT_OK);
     (void)cot_set_threads(1);
     for (size_t i = 0; i < s->scored; i++)
-        assert_true(one[i].log_probability == two[i].log_probability && one[i].best == two[i].best && one[i].greedy == two[i].greedy);
+        assert_true(one[i].log_probability == two[i].log_probability && one[i].best == two[i].best &&
+                    one[i].greedy == two[i].greedy);
     cot_free(one);
     cot_free(two);
     cot_model_destroy(model);
     cot_free(s);
 }
 
-/* Four answers to each of 60 questions, half of them behind the same 300 tokens: several batches, a root kept between them. */
+/* Four answers to each of 60 questions, half of them behind the same 300 tokens: several batches, a root kept between
+ * them. */
 static void questions_and_answers(void **state)
 {
     (void)state;
@@ -112,7 +116,8 @@ static void questions_and_answers(void **state)
     check_all(s);
 }
 
-/* Equal ones, one within another, single tokens, other contexts before the same end, whole sequences scored, the longest possible. */
+/* Equal ones, one within another, single tokens, other contexts before the same end, whole sequences scored, the
+ * longest possible. */
 static void odd_sequences(void **state)
 {
     (void)state;

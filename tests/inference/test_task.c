@@ -38,7 +38,9 @@ static void kinds_are_read(void **state)
 {
     (void)state;
     scratch files = scratch_make();
-    cot_task *t = task_of(&files, "a.jsonl", "{\"query\": \"q\", \"choices\": [\"x\", \"yz\"], \"gold\": 1, \"more\": [1]}\r\n\n  \n{\"gold\": 0, \"query\": \"\", \"choices\": [\"a\", \"b\", \"c\"]}");
+    cot_task *t = task_of(&files, "a.jsonl",
+                          "{\"query\": \"q\", \"choices\": [\"x\", \"yz\"], \"gold\": 1, \"more\": [1]}\r\n\n  "
+                          "\n{\"gold\": 0, \"query\": \"\", \"choices\": [\"a\", \"b\", \"c\"]}");
     assert_string_equal(cot_task_name(t), "a");
     assert_int_equal(cot_task_kind_of(t), COT_TASK_CHOICES);
     assert_int_equal(cot_task_count(t), 2);
@@ -48,7 +50,8 @@ static void kinds_are_read(void **state)
     assert_string_equal(question_continuation(&t->questions[0], 1), "yz");
     assert_int_equal(question_alternatives(&t->questions[1]), 3);
     cot_task_destroy(t);
-    t = task_of(&files, "b.jsonl", "{\"context_options\": [\"one\", \"two\"], \"continuation\": \"end\", \"gold\": 0}\n");
+    t = task_of(&files, "b.jsonl",
+                "{\"context_options\": [\"one\", \"two\"], \"continuation\": \"end\", \"gold\": 0}\n");
     assert_int_equal(cot_task_kind_of(t), COT_TASK_CONTEXTS);
     assert_string_equal(question_context(&t->questions[0], 1), "two");
     assert_string_equal(question_continuation(&t->questions[0], 1), "end");
@@ -108,7 +111,8 @@ static void bad_files_are_refused(void **state)
     memset(deep + 1000000, ']', 1000000);
     scratch_put(&dir, "bad.jsonl", deep, 2000000);
     free(deep);
-    CHECK_FAILS(cot_task_read(scratch_path(&dir, "bad.jsonl"), &t), COT_FORMAT, "bad.jsonl:1: nested deeper than 2048 levels");
+    CHECK_FAILS(cot_task_read(scratch_path(&dir, "bad.jsonl"), &t), COT_FORMAT,
+                "bad.jsonl:1: nested deeper than 2048 levels");
     put_text(&dir, "plain.gz", "{}");
     CHECK_FAILS(cot_task_read(scratch_path(&dir, "plain.gz"), &t), COT_FORMAT, "not gzip data");
     CHECK_FAILS(cot_task_read(scratch_path(&dir, "absent.jsonl"), &t), COT_IO, "absent.jsonl");
@@ -127,7 +131,8 @@ static void published_forms_are_read(void **state)
     assert_string_equal(cot_task_name(t), "anatomy_test");
     assert_int_equal(cot_task_kind_of(t), COT_TASK_CHOICES);
     assert_int_equal(cot_task_count(t), 3);
-    assert_string_equal(question_context(&t->questions[0], 0), "What, said \"he\",\nis it?\nA. one\nB. two, or so\nAnswer:");
+    assert_string_equal(question_context(&t->questions[0], 0),
+                        "What, said \"he\",\nis it?\nA. one\nB. two, or so\nAnswer:");
     assert_string_equal(question_continuation(&t->questions[0], 1), "B");
     assert_int_equal(question_alternatives(&t->questions[0]), 2);
     assert_int_equal(t->questions[1].line, 4);
@@ -135,8 +140,9 @@ static void published_forms_are_read(void **state)
     assert_int_equal(t->questions[1].gold, 2);
     assert_int_equal(t->questions[2].gold, 1);
     cot_task_destroy(t);
-    t = task_of(&files, "snarks.json", "{\"canary\": \"c\", \"examples\": [{\"input\": \"Which? (A) x (B) y\", \"target\": \"(B)\"}, "
-                                       "{\"input\": \"(A) (B) (C)\", \"target\": \"(C)\"},\n{\"input\": \"(A)\", \"target\": \"(A)\"}]}");
+    t = task_of(&files, "snarks.json",
+                "{\"canary\": \"c\", \"examples\": [{\"input\": \"Which? (A) x (B) y\", \"target\": \"(B)\"}, "
+                "{\"input\": \"(A) (B) (C)\", \"target\": \"(C)\"},\n{\"input\": \"(A)\", \"target\": \"(A)\"}]}");
     assert_int_equal(cot_task_kind_of(t), COT_TASK_CHOICES);
     assert_string_equal(question_context(&t->questions[0], 0), "Q: Which? (A) x (B) y\nA:");
     assert_int_equal(question_alternatives(&t->questions[0]), 2);
@@ -246,7 +252,8 @@ static void archives_are_read(void **state)
     cot_tasks_destroy(tasks, count);
     CHECK_OK(cot_task_read(scratch_path(&files, "blimp.tar/blimp/more/two.jsonl"), &t));
     cot_task_destroy(t);
-    CHECK_FAILS(cot_task_read(scratch_path(&files, "blimp.tar/blimp"), &t), COT_INVALID, "2 task files, expected one of them, e.g.");
+    CHECK_FAILS(cot_task_read(scratch_path(&files, "blimp.tar/blimp"), &t), COT_INVALID,
+                "2 task files, expected one of them, e.g.");
     CHECK_FAILS(cot_task_read(scratch_path(&files, "blimp.tar/blim"), &t), COT_FORMAT, "no task file in it under blim");
     CHECK_FAILS(cot_task_read(scratch_path(&files, "absent.tar/a"), &t), COT_IO, "absent.tar");
     assert_int_equal(cot_memory_blocks(), blocks);
@@ -262,12 +269,15 @@ static void broken_archives_are_refused(void **state)
     cot_task *t;
     const int64_t blocks = cot_memory_blocks();
     scratch_put(&files, "cut.tar", tar, 1536 + 20);
-    CHECK_FAILS(cot_task_read(scratch_path(&files, "cut.tar"), &t), COT_FORMAT, "no header of a tar archive's member at byte 1536");
+    CHECK_FAILS(cot_task_read(scratch_path(&files, "cut.tar"), &t), COT_FORMAT,
+                "no header of a tar archive's member at byte 1536");
     scratch_put(&files, "cut.tar", tar, 2048 + 20);
-    CHECK_FAILS(cot_task_read(scratch_path(&files, "cut.tar"), &t), COT_FORMAT, "cut.tar: ends after 2068 bytes (unpacked), inside a member");
+    CHECK_FAILS(cot_task_read(scratch_path(&files, "cut.tar"), &t), COT_FORMAT,
+                "cut.tar: ends after 2068 bytes (unpacked), inside a member");
     tar[600] ^= 1;
     scratch_put(&files, "bad.tar", tar, bytes);
-    CHECK_FAILS(cot_task_read(scratch_path(&files, "bad.tar"), &t), COT_FORMAT, "no header of a tar archive's member at byte 512");
+    CHECK_FAILS(cot_task_read(scratch_path(&files, "bad.tar"), &t), COT_FORMAT,
+                "no header of a tar archive's member at byte 512");
     put_member(tar, "", "a.csv", '0', "");
     memcpy(tar + 124, "77777777777", 11);
     seal(tar);
@@ -279,7 +289,8 @@ static void broken_archives_are_refused(void **state)
 
 /* ---- prompts ---- */
 
-static void check_prompt(const cot_task *t, const cot_task_options *o, int64_t question, int64_t alternative, const char *context, const char *continuation)
+static void check_prompt(const cot_task *t, const cot_task_options *o, int64_t question, int64_t alternative,
+                         const char *context, const char *continuation)
 {
     char *got[2];
     CHECK_OK(cot_task_prompt(t, o, question, alternative, &got[0], &got[1]));
@@ -296,7 +307,9 @@ static void prompts_are_joined(void **state)
     cot_task *t = task_of(&files, "a.jsonl",
                           "{\"query\": \"Q1\", \"choices\": [\"x\", \" y\"], \"gold\": 1}\n{\"query\": \"Q2 \", \"choices\": [\"v\", \"w\"], \"gold\": 0}\n"
                           "{\"query\": \"Q3\\u2003\", \"choices\": [\"m\", \"n\"], \"gold\": 1}\n");
-    cot_task *from = task_of(&files, "b.jsonl", "{\"query\": \"E1\", \"choices\": [\"a\", \"b\"], \"gold\": 1}\n{\"query\": \"E2\", \"choices\": [\"c\", \"d\"], \"gold\": 0}\n");
+    cot_task *from = task_of(&files, "b.jsonl",
+                             "{\"query\": \"E1\", \"choices\": [\"a\", \"b\"], \"gold\": 1}\n{\"query\": \"E2\", "
+                             "\"choices\": [\"c\", \"d\"], \"gold\": 0}\n");
     cot_task_options o = {0};
     check_prompt(t, &o, 0, 0, "Q1", " x");
     check_prompt(t, &o, 0, 1, "Q1", " y");   /* the choice brings its space */
@@ -316,13 +329,17 @@ static void prompts_are_joined(void **state)
     free(context);
     free(continuation);
     o.shots = 3;
-    CHECK_FAILS(cot_task_prompt(t, &o, 1, 0, &context, &continuation), COT_INVALID, "a.jsonl has only 2 other questions");
+    CHECK_FAILS(cot_task_prompt(t, &o, 1, 0, &context, &continuation), COT_INVALID,
+                "a.jsonl has only 2 other questions");
     o.shots_from = from;
     CHECK_FAILS(cot_task_prompt(t, &o, 1, 0, &context, &continuation), COT_INVALID, "b.jsonl has only 2");
-    CHECK_FAILS(cot_task_prompt(t, &o, 3, 0, &context, &continuation), COT_INVALID, "question 3 of 'a', expected 0 to 2");
-    CHECK_FAILS(cot_task_prompt(t, &o, 0, 2, &context, &continuation), COT_INVALID, "alternative 2 of question 0 of 'a', expected 0 to 1");
+    CHECK_FAILS(cot_task_prompt(t, &o, 3, 0, &context, &continuation), COT_INVALID,
+                "question 3 of 'a', expected 0 to 2");
+    CHECK_FAILS(cot_task_prompt(t, &o, 0, 2, &context, &continuation), COT_INVALID,
+                "alternative 2 of question 0 of 'a', expected 0 to 1");
     cot_task_destroy(t);
-    t = task_of(&files, "c.jsonl", "{\"context_options\": [\"one\", \"two\"], \"continuation\": \"end\", \"gold\": 1}\n");
+    t = task_of(&files, "c.jsonl",
+                "{\"context_options\": [\"one\", \"two\"], \"continuation\": \"end\", \"gold\": 1}\n");
     o = (cot_task_options){.shots = 1, .shots_from = t};
     check_prompt(t, &o, 0, 0, "two end\n\none", " end");
     cot_task_destroy(t);
@@ -363,14 +380,18 @@ static void check_score(const cot_task_result *r, const char *name, double value
 }
 
 /* Worked by hand. Rows: what is chosen by sum, by character, by byte, by token, by information; right ones marked.
- *   1  -2 -3        0*  -.5 -.3      1  -.4 -.3    1  -2 -1       1  -1 1    1     p .731059 .268941          Brier .144659
- *   2  -4 -4 -6     0=  -2 -1 -2     1* the same   1* -2 -4 -3    0   0 1 3  2     p .468311 .468311 .063379  Brier .506026
- *   3  -5 -1        1*  -1 -1        0= -1 -.5     1* -5 -1       1*  0 2    1*    p .017986 .982014          Brier .000647 */
+ *   1  -2 -3        0*  -.5 -.3      1  -.4 -.3    1  -2 -1       1  -1 1    1     p .731059 .268941          Brier
+ *      .144659
+ *   2  -4 -4 -6     0=  -2 -1 -2     1* the same   1* -2 -4 -3    0   0 1 3  2     p .468311 .468311 .063379  Brier
+ *      .506026
+ *   3  -5 -1        1*  -1 -1        0= -1 -.5     1* -5 -1       1*  0 2    1*    p .017986 .982014          Brier
+ *      .000647 */
 static void scores_by_hand(void **state)
 {
     (void)state;
     double l1[] = {-2, -3}, u1[] = {-1, -4}, l2[] = {-4, -4, -6}, u2[] = {-4, -5, -9}, l3[] = {-5, -1}, u3[] = {-5, -3};
-    int32_t c1[] = {4, 10}, b1[] = {5, 10}, t1[] = {1, 3}, c2[] = {2, 4, 3}, t2[] = {2, 1, 2}, c3[] = {5, 1}, b3[] = {5, 2}, t3[] = {1, 1};
+    int32_t c1[] = {4, 10}, b1[] = {5, 10}, t1[] = {1, 3}, c2[] = {2, 4, 3}, t2[] = {2, 1, 2}, c3[] = {5, 1},
+            b3[] = {5, 2}, t3[] = {1, 1};
     cot_task_answer answers[] = {
         {.alternatives = 2, .gold = 0, .log_probability = l1, .unconditional = u1, .tokens = t1, .characters = c1, .bytes = b1},
         {.alternatives = 3, .gold = 1, .log_probability = l2, .unconditional = u2, .tokens = t2, .characters = c2, .bytes = c2},
@@ -404,7 +425,13 @@ static void completions_by_hand(void **state)
     int32_t tokens[] = {2, 3}, bytes[] = {4, 6};
     cot_task_answer answers[2];
     for (int i = 0; i < 2; i++)
-        answers[i] = (cot_task_answer){.alternatives = 1, .log_probability = l + i, .unconditional = l, .tokens = tokens + i, .characters = bytes + i, .bytes = bytes + i, .greedy = i == 0};
+        answers[i] = (cot_task_answer){.alternatives = 1,
+                                       .log_probability = l + i,
+                                       .unconditional = l,
+                                       .tokens = tokens + i,
+                                       .characters = bytes + i,
+                                       .bytes = bytes + i,
+                                       .greedy = i == 0};
     cot_confidence top[] = {{.9, true}, {.8, true}, {.3, false}, {.5, true}, {.25, false}};
     cot_task_result r = {.kind = COT_TASK_COMPLETION, .questions = 2, .answers = answers};
     CHECK_OK(cot_task_measure(&r, 10, top, 5));
@@ -448,7 +475,8 @@ static void calibration_by_hand(void **state)
     cot_calibration_release(&c);
 }
 
-/* Answers made with logits three times too large: the temperature is 3. Gold answers come in proportion to the true p. */
+/* Answers made with logits three times too large: the temperature is 3. Gold answers come in proportion to the true
+ * p. */
 static void temperature_is_found(void **state)
 {
     (void)state;
@@ -458,7 +486,13 @@ static void temperature_is_found(void **state)
     int32_t one[] = {1, 1};
     l[0] = 3 * log(.7 / .3);
     for (int i = 0; i < N; i++)
-        answers[i] = (cot_task_answer){.alternatives = 2, .gold = i >= 700, .log_probability = l, .unconditional = l, .tokens = one, .characters = one, .bytes = one};
+        answers[i] = (cot_task_answer){.alternatives = 2,
+                                       .gold = i >= 700,
+                                       .log_probability = l,
+                                       .unconditional = l,
+                                       .tokens = one,
+                                       .characters = one,
+                                       .bytes = one};
     cot_task_result r = {.kind = COT_TASK_PAIRS, .questions = N, .answers = answers};
     CHECK_OK(cot_task_measure(&r, 10, NULL, 0));
     near(r.temperature, 3, 1e-6);
@@ -483,7 +517,8 @@ typedef struct {
 
 static fixture make_fixture(void)
 {
-    return (fixture){.files = scratch_make(), .tokenizer = byte_tokenizer(), .model = made_model(section, V, CONTEXT, 6)};
+    return (fixture){
+        .files = scratch_make(), .tokenizer = byte_tokenizer(), .model = made_model(section, V, CONTEXT, 6)};
 }
 
 static void drop_fixture(fixture *f)
@@ -493,7 +528,8 @@ static void drop_fixture(fixture *f)
     scratch_remove(&f->files);
 }
 
-/* Bytes of `text` as tokens behind an end of text; the last `scored` of them scored with at most `window` before each. */
+/* Bytes of `text` as tokens behind an end of text; the last `scored` of them scored with at most `window` before
+ * each. */
 static double slow(const fixture *f, const char *text, bool prefixed, size_t scored, int64_t window, bool *greedy)
 {
     static float logits[CONTEXT * V];
@@ -517,7 +553,8 @@ static double slow(const fixture *f, const char *text, bool prefixed, size_t sco
     return sum;
 }
 
-/* Where context ends and continuation begins is written in the prompts themselves: with a byte tokenizer nothing else counts. */
+/* Where context ends and continuation begins is written in the prompts themselves: with a byte tokenizer nothing else
+ * counts. */
 static void check_run(const fixture *f, const cot_task *task, const cot_task_options *o)
 {
     cot_task_result *r;
@@ -538,7 +575,9 @@ static void check_run(const fixture *f, const cot_task *task, const cot_task_opt
             near(r->answers[q].log_probability[i], want, 1e-4);
             assert_int_equal(r->answers[q].tokens[i], scored);
             if (i == r->answers[q].gold) assert_int_equal(r->answers[q].greedy, greedy);
-            if (task->kind == COT_TASK_CHOICES) near(r->answers[q].unconditional[i], slow(f, continuation, true, strlen(continuation), window, &greedy), 1e-4);
+            if (task->kind == COT_TASK_CHOICES)
+                near(r->answers[q].unconditional[i], slow(f, continuation, true, strlen(continuation), window, &greedy),
+                     1e-4);
             longer |= (int64_t)(strlen(both) + (kept == 0)) > window + 1;
             free(context);
             free(continuation);
@@ -560,16 +599,25 @@ static void tasks_are_the_slow_computation(void **state)
                           "{\"query\": \"\", \"choices\": [\"a\", \"b\"], \"gold\": 1}\n"
                           "{\"query\": \" \\n\", \"choices\": [\"a\", \"bc\"], \"gold\": 1}\n"
                           "{\"query\": \"a question that is much longer than what the model can look at, by far\", \"choices\": [\"so it is\", \"no\"], \"gold\": 0}\n");
-    const cot_task_options options[] = {{0}, {.window = 33}, {.shots = 2, .seed = 5}, {.shots = 1, .shots_from = t, .query_end = "\n", .description = "x"}, {.limit = 2}};
+    const cot_task_options options[] = {{0},
+                                        {.window = 33},
+                                        {.shots = 2, .seed = 5},
+                                        {.shots = 1, .shots_from = t, .query_end = "\n", .description = "x"},
+                                        {.limit = 2}};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) check_run(&f, t, &options[i]);
     cot_task_destroy(t);
-    t = task_of(&f.files, "b.jsonl", "{\"context_options\": [\"one\", \"two \"], \"continuation\": \"end\", \"gold\": 1}\n");
+    t = task_of(&f.files, "b.jsonl",
+                "{\"context_options\": [\"one\", \"two \"], \"continuation\": \"end\", \"gold\": 1}\n");
     check_run(&f, t, &options[0]);
     cot_task_destroy(t);
-    t = task_of(&f.files, "c.jsonl", "{\"sentence_good\": \"the cat sits\", \"sentence_bad\": \"the sits cat\"}\n{\"sentence_good\": \"a\", \"sentence_bad\": \"b c\"}\n");
+    t = task_of(&f.files, "c.jsonl",
+                "{\"sentence_good\": \"the cat sits\", \"sentence_bad\": \"the sits cat\"}\n{\"sentence_good\": \"a\", "
+                "\"sentence_bad\": \"b c\"}\n");
     check_run(&f, t, &options[0]);
     cot_task_destroy(t);
-    t = task_of(&f.files, "d.jsonl", "{\"context\": \"2 + 2 =\", \"continuation\": \" 4\"}\n{\"context\": \"x\\n\", \"continuation\": \"y\"}\n");
+    t = task_of(
+        &f.files, "d.jsonl",
+        "{\"context\": \"2 + 2 =\", \"continuation\": \" 4\"}\n{\"context\": \"x\\n\", \"continuation\": \"y\"}\n");
     check_run(&f, t, &options[0]);
     cot_task_destroy(t);
     drop_fixture(&f);
@@ -582,7 +630,9 @@ static void a_uniform_model_ties(void **state)
     fixture f = make_fixture();
     cot_task_result *r;
     fill_parameter(f.model, "head.weight", 0);
-    cot_task *t = task_of(&f.files, "a.jsonl", "{\"query\": \"q\", \"choices\": [\"ab\", \"cd\", \"ef\", \"gh\"], \"gold\": 0}\n{\"query\": \"q\", \"choices\": [\"ab\", \"cd\", \"ef\", \"gh\"], \"gold\": 3}\n");
+    cot_task *t = task_of(&f.files, "a.jsonl",
+                          "{\"query\": \"q\", \"choices\": [\"ab\", \"cd\", \"ef\", \"gh\"], \"gold\": 0}\n{\"query\": "
+                          "\"q\", \"choices\": [\"ab\", \"cd\", \"ef\", \"gh\"], \"gold\": 3}\n");
     CHECK_OK(cot_task_run(f.model, f.tokenizer, t, &(cot_task_options){0}, NULL, NULL, &r));
     static const char *const names[] = {"acc", "acc_norm", "acc_bytes", "acc_token", "acc_mutual_info"};
     for (size_t i = 0; i < 5; i++) check_score(r, names[i], 0.5, 0.5, 1);
@@ -607,7 +657,9 @@ static void what_cannot_be_asked(void **state)
     (void)state;
     fixture f = make_fixture();
     cot_task_result *r;
-    cot_task *t = task_of(&f.files, "a.jsonl", "{\"query\": \"q\", \"choices\": [\"ab\", \"a continuation of thirty bytes\"], \"gold\": 0}\n");
+    cot_task *t =
+        task_of(&f.files, "a.jsonl",
+                "{\"query\": \"q\", \"choices\": [\"ab\", \"a continuation of thirty bytes\"], \"gold\": 0}\n");
     cot_task *pairs = task_of(&f.files, "p.jsonl", "{\"sentence_good\": \"a\", \"sentence_bad\": \"b\"}\n");
     const struct { const cot_task *task; cot_task_options options; const char *said; } wrong[] = {
         {t, {.window = 30}, "a.jsonl:1: a continuation of 31 tokens, expected at most 30, the window; no question fits into it"},
@@ -621,10 +673,12 @@ static void what_cannot_be_asked(void **state)
         {pairs, {.shots = 1}, "p.jsonl: minimal pairs are scored without examples"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        CHECK_FAILS(cot_task_run(f.model, f.tokenizer, wrong[i].task, &wrong[i].options, NULL, NULL, &r), COT_INVALID, wrong[i].said);
+        CHECK_FAILS(cot_task_run(f.model, f.tokenizer, wrong[i].task, &wrong[i].options, NULL, NULL, &r), COT_INVALID,
+                    wrong[i].said);
         assert_null(r);
     }
-    assert_int_equal(cot_task_run(f.model, f.tokenizer, t, &(cot_task_options){.window = 31}, stop, NULL, &r), COT_STOPPED);
+    assert_int_equal(cot_task_run(f.model, f.tokenizer, t, &(cot_task_options){.window = 31}, stop, NULL, &r),
+                     COT_STOPPED);
     cot_task_destroy(t);
     cot_task_destroy(pairs);
     drop_fixture(&f);
@@ -636,7 +690,8 @@ static cot_status read_and_run(fixture *f, const char *path)
     cot_task_result *r = NULL;
     char *json = NULL;
     cot_status status = cot_task_read(path, &t);
-    if (status == COT_OK) status = cot_task_run(f->model, f->tokenizer, t, &(cot_task_options){.shots = 1}, NULL, NULL, &r);
+    if (status == COT_OK)
+        status = cot_task_run(f->model, f->tokenizer, t, &(cot_task_options){.shots = 1}, NULL, NULL, &r);
     if (status == COT_OK) status = cot_task_result_to_json(r, &json);
     free(json);
     cot_task_result_destroy(r);
@@ -648,7 +703,9 @@ static void memory_may_be_short(void **state)
 {
     (void)state;
     fixture f = make_fixture();
-    put_text(&f.files, "a.jsonl", "{\"query\": \"q\", \"choices\": [\"ab\", \"c\"], \"gold\": 0}\n{\"query\": \"r\", \"choices\": [\"d\", \"e\"], \"gold\": 0}\n");
+    put_text(&f.files, "a.jsonl",
+             "{\"query\": \"q\", \"choices\": [\"ab\", \"c\"], \"gold\": 0}\n{\"query\": \"r\", \"choices\": [\"d\", "
+             "\"e\"], \"gold\": 0}\n");
     char path[512];
     snprintf(path, sizeof path, "%s", scratch_path(&f.files, "a.jsonl"));
     CHECK_OK(read_and_run(&f, path));  /* what the model keeps is there now */
@@ -681,7 +738,8 @@ static void long_answers_are_left_out(void **state)
     snprintf(some, sizeof some, "%s%s", rows[0], rows[2]);
     cot_task *t[2] = {task_of(&f.files, "all.jsonl", all), task_of(&f.files, "some.jsonl", some)};
     cot_task_result *r[2];
-    for (int i = 0; i < 2; i++) CHECK_OK(cot_task_run(f.model, f.tokenizer, t[i], &(cot_task_options){.window = 10}, NULL, NULL, &r[i]));
+    for (int i = 0; i < 2; i++)
+        CHECK_OK(cot_task_run(f.model, f.tokenizer, t[i], &(cot_task_options){.window = 10}, NULL, NULL, &r[i]));
     assert_int_equal(r[0]->left_out, 1);
     assert_int_equal(r[1]->left_out, 0);
     assert_int_equal(r[0]->questions, 2);
@@ -707,11 +765,13 @@ static void json_holds_it_all(void **state)
     CHECK_OK(cot_task_result_to_json(r, &text));
     json_t *root = json_loads(text, 0, NULL);
     free(text);
-    const json_t *acc = json_object_get(json_object_get(root, "scores"), "acc"), *calibration = json_object_get(root, "calibration");
+    const json_t *acc = json_object_get(json_object_get(root, "scores"), "acc"),
+                 *calibration = json_object_get(root, "calibration");
     assert_true(json_number_value(json_object_get(acc, "value")) == cot_task_result_score(r, "acc")->value);
     assert_true(json_is_null(json_object_get(acc, "stderr")));  /* of one question */
     assert_int_equal(json_array_size(json_object_get(json_object_get(calibration, "all"), "mass")), 4);
-    assert_true(json_number_value(json_object_get(json_object_get(calibration, "top"), "ece_width")) == r->top.ece_width);
+    assert_true(json_number_value(json_object_get(json_object_get(calibration, "top"), "ece_width")) ==
+                r->top.ece_width);
     json_decref(root);
     char path[512];
     snprintf(path, sizeof path, "%s", scratch_path(&f.files, "answers.jsonl"));
@@ -725,7 +785,8 @@ static void json_holds_it_all(void **state)
     assert_int_equal(json_integer_value(json_object_get(second, "bytes")), 3);
     assert_int_equal(json_integer_value(json_object_get(second, "tokens")), 4);
     json_decref(root);
-    CHECK_FAILS(cot_task_result_write_answers(r, t, &(cot_task_options){0}, "/absent/answers.jsonl"), COT_IO, "/absent");
+    CHECK_FAILS(cot_task_result_write_answers(r, t, &(cot_task_options){0}, "/absent/answers.jsonl"), COT_IO,
+                "/absent");
     cot_task_result_destroy(r);
     cot_task_destroy(t);
     drop_fixture(&f);
@@ -734,13 +795,24 @@ static void json_holds_it_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(published_forms_are_read), cmocka_unit_test(broken_forms_are_refused),
-        cmocka_unit_test(archives_are_read), cmocka_unit_test(broken_archives_are_refused),
-        cmocka_unit_test(kinds_are_read),       cmocka_unit_test(bad_files_are_refused), cmocka_unit_test(prompts_are_joined),
-        cmocka_unit_test(shots_are_drawn_evenly), cmocka_unit_test(scores_by_hand),      cmocka_unit_test(completions_by_hand),
-        cmocka_unit_test(calibration_by_hand),  cmocka_unit_test(temperature_is_found),  cmocka_unit_test(tasks_are_the_slow_computation),
-        cmocka_unit_test(a_uniform_model_ties), cmocka_unit_test(what_cannot_be_asked),  cmocka_unit_test(memory_may_be_short),
-        cmocka_unit_test(json_holds_it_all),    cmocka_unit_test(long_answers_are_left_out),
+        cmocka_unit_test(published_forms_are_read),
+        cmocka_unit_test(broken_forms_are_refused),
+        cmocka_unit_test(archives_are_read),
+        cmocka_unit_test(broken_archives_are_refused),
+        cmocka_unit_test(kinds_are_read),
+        cmocka_unit_test(bad_files_are_refused),
+        cmocka_unit_test(prompts_are_joined),
+        cmocka_unit_test(shots_are_drawn_evenly),
+        cmocka_unit_test(scores_by_hand),
+        cmocka_unit_test(completions_by_hand),
+        cmocka_unit_test(calibration_by_hand),
+        cmocka_unit_test(temperature_is_found),
+        cmocka_unit_test(tasks_are_the_slow_computation),
+        cmocka_unit_test(a_uniform_model_ties),
+        cmocka_unit_test(what_cannot_be_asked),
+        cmocka_unit_test(memory_may_be_short),
+        cmocka_unit_test(json_holds_it_all),
+        cmocka_unit_test(long_answers_are_left_out),
     };
     (void)cot_set_threads(1);
     return cmocka_run_group_tests(tests, NULL, NULL);

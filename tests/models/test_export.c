@@ -16,8 +16,9 @@
 #include "models/llama2c_model.h"
 #include "models/model_fixture.h"
 
-static const char sparse[] = "{kind: lm, hidden_size: 8, num_layers: 2, mixer: {kind: attention, num_heads: 2, bias: true}, "
-                             "ffn: {kind: sparse, router: {kind: top_k, top_k: 2}, experts: {kind: ffn, num_experts: 3, intermediate_size: 4}}}";
+static const char sparse[] =
+    "{kind: lm, hidden_size: 8, num_layers: 2, mixer: {kind: attention, num_heads: 2, bias: true}, "
+    "ffn: {kind: sparse, router: {kind: top_k, top_k: 2}, experts: {kind: ffn, num_experts: 3, intermediate_size: 4}}}";
 
 typedef struct {
     cot_model     *model;
@@ -27,7 +28,9 @@ typedef struct {
 
 static things make_things(void)
 {
-    things t = {.model = made_model(sparse, 270, 16, 1), .tokenizer = train_on("the other the then", 262), .folder = scratch_make()};
+    things t = {.model = made_model(sparse, 270, 16, 1),
+                .tokenizer = train_on("the other the then", 262),
+                .folder = scratch_make()};
     assert_non_null(t.tokenizer);
     return t;
 }
@@ -74,7 +77,8 @@ static void a_stopped_export_leaves_nothing(void **state)
     things t = make_things();
     int calls = 0;
     const cot_export_options options = {.type = COT_EXPORT_Q8_0, .progress = stop, .context = &calls};
-    assert_int_equal(cot_export_gguf(t.model, t.tokenizer, scratch_path(&t.folder, "file.gguf"), &options), COT_STOPPED);
+    assert_int_equal(cot_export_gguf(t.model, t.tokenizer, scratch_path(&t.folder, "file.gguf"), &options),
+                     COT_STOPPED);
     assert_int_equal(calls, 1);
     assert_int_equal(scratch_count(&t.folder), 0);
     free_things(&t);

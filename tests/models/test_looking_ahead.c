@@ -1,5 +1,6 @@
-/* Whole language models: does what comes later change what was predicted before? With every listed router: never where it says that
- * it is causal, and measurably where it does not. And routing by label from the source of a text to its experts. */
+/* Whole language models: does what comes later change what was predicted before? With every listed router: never where
+ * it says that it is causal, and measurably where it does not. And routing by label from the source of a text to its
+ * experts. */
 #include "routers/scene.h"
 
 #include "models/model_fixture.h"
@@ -23,20 +24,23 @@ static int tear_down(void **state)
 static cot_model *model_with(const char *router)
 {
     char text[512];
-    snprintf(text, sizeof text, "{kind: lm, hidden_size: 16, num_layers: 2, init_std: 0.3, mixer: {kind: attention, num_heads: 2}, "
-             "ffn: {kind: sparse, router: %s, experts: {kind: ffn, num_experts: 4, intermediate_size: 8}}}", router);
+    snprintf(text, sizeof text,
+             "{kind: lm, hidden_size: 16, num_layers: 2, init_std: 0.3, mixer: {kind: attention, num_heads: 2}, "
+             "ffn: {kind: sparse, router: %s, experts: {kind: ffn, num_experts: 4, intermediate_size: 8}}}",
+             router);
     cot_model *model = declared_model(text, V, T, COT_F64);
     assert_int_equal(cot_model_initialise(model, 3), COT_OK);
     return model;
 }
 
 /* Logits [T, V] of a pass in training. */
-static void predict(cot_model *model, const int32_t *ids, const int32_t *source, void (*observe)(void *, int32_t, const cot_routing *),
-                    void *context, double *logits)
+static void predict(cot_model *model, const int32_t *ids, const int32_t *source,
+                    void (*observe)(void *, int32_t, const cot_routing *), void *context, double *logits)
 {
     static const int32_t first[T];
     cot_tape_reset(tape, false, true, 1, 0);
-    const cot_pass pass = {.ids = ids, .first = first, .source = source, .tokens = T, .row = T, .observe = observe, .context = context};
+    const cot_pass pass = {
+        .ids = ids, .first = first, .source = source, .tokens = T, .row = T, .observe = observe, .context = context};
     const cot_tensor *out = cot_model_logits(model, tape, model->ops->hidden(model, tape, &pass, NULL, false));
     if (cot_tape_failed(tape)) fail_msg("%s", cot_last_error());
     memcpy(logits, out->data, (size_t)(T * V) * sizeof *logits);
@@ -63,17 +67,21 @@ static void only_what_says_so_looks_ahead(void **state)
     for (size_t i = 0; (member = cot_router_at(i)) != NULL; i++) {
         char text[128];
         member_text(member, E, text, sizeof text);
-        if (has_option(member, "query_norm")) snprintf(text, sizeof text, "{kind: %s, heads: 1, top_k: 2, query_norm: none}", member->name);
+        if (has_option(member, "query_norm"))
+            snprintf(text, sizeof text, "{kind: %s, heads: 1, top_k: 2, query_norm: none}", member->name);
         cot_model *model = model_with(text);
         const double moved = leak(model);
         const bool causal = ((const cot_router_ops *)member)->traits & COT_ROUTER_CAUSAL;
-        if (causal && moved != 0) fail_msg("%s says that it is causal, and earlier logits move by %g", member->name, moved);
-        if (!causal && moved < 1e-6) fail_msg("%s says that it looks ahead, and earlier logits move by %g", member->name, moved);
+        if (causal && moved != 0)
+            fail_msg("%s says that it is causal, and earlier logits move by %g", member->name, moved);
+        if (!causal && moved < 1e-6)
+            fail_msg("%s says that it looks ahead, and earlier logits move by %g", member->name, moved);
         cot_model_destroy(model);
     }
 }
 
-/* Statistics of a training batch see all of it: product keys choose without looking ahead, their normalised queries do look. */
+/* Statistics of a training batch see all of it: product keys choose without looking ahead, their normalised queries do
+ * look. */
 static void statistics_of_a_batch_leak(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* Whole models: what they cost by hand, the same logits after a round over the disk, layers that differ, one expert as a dense layer,
- * capacity without end, and memory that runs out anywhere. */
+/* Whole models: what they cost by hand, the same logits after a round over the disk, layers that differ, one expert as
+ * a dense layer, capacity without end, and memory that runs out anywhere. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdio.h>
@@ -29,49 +29,62 @@ static void check_cost(const char *yaml, int64_t vocab, int64_t context, int64_t
     cot_model_destroy(model);
 }
 
-/* D = 12, L = 3, V = 50, 3 heads of 4, F = 20, context 31: a token sees 16 on average. Matrices a x b cost 2ab FLOPs per token. */
+/* D = 12, L = 3, V = 50, 3 heads of 4, F = 20, context 31: a token sees 16 on average. Matrices a x b cost 2ab FLOPs
+ * per token. */
 static void dense_costs(void **state)
 {
     (void)state;
     const int64_t attention = 12 * 36 + 12 * 12, ffn = 3 * 12 * 20, norms = 2 * 12;
     const double flops = 2.0 * attention + 4 * 12 * 16 + 2.0 * ffn;
-    check_cost("{kind: lm, hidden_size: 12, num_layers: 3, mixer: {kind: attention, num_heads: 3}, ffn: {kind: dense, intermediate_size: 20}}", 50, 31,
-               50 * 12 + 3 * (attention + ffn + norms) + 12, 50 * 12 + 3 * (attention + ffn + norms) + 12, 3 * flops + 2 * 12 * 50);
+    check_cost("{kind: lm, hidden_size: 12, num_layers: 3, mixer: {kind: attention, num_heads: 3}, ffn: {kind: dense, "
+               "intermediate_size: 20}}",
+               50, 31, 50 * 12 + 3 * (attention + ffn + norms) + 12, 50 * 12 + 3 * (attention + ffn + norms) + 12,
+               3 * flops + 2 * 12 * 50);
 }
 
 /* Separate output; 4 query heads of 6 over 2 key heads, with biases and norms of heads; a window of 5 tokens. */
 static void grouped_queries_cost(void **state)
 {
     (void)state;
-    const int64_t attention = 12 * (24 + 12 + 12) + 24 * 12, extra = (24 + 12 + 12) + 6 + 6, ffn = 3 * 12 * 20, norms = 2 * 12;
+    const int64_t attention = 12 * (24 + 12 + 12) + 24 * 12, extra = (24 + 12 + 12) + 6 + 6, ffn = 3 * 12 * 20,
+                  norms = 2 * 12;
     const double flops = 2.0 * attention + 4 * 24 * 5 + 2.0 * ffn;
     const int64_t total = 2 * 50 * 12 + 2 * (attention + extra + ffn + norms) + 12;
-    check_cost("{kind: lm, hidden_size: 12, num_layers: 2, tie_word_embeddings: false, mixer: {kind: attention, num_heads: 4, num_kv_heads: 2, head_dim: 6,"
-               " bias: true, qk_norm: true, sliding_window: 5}, ffn: {kind: dense, intermediate_size: 20}}", 50, 31, total, total, 2 * flops + 2 * 12 * 50);
+    check_cost("{kind: lm, hidden_size: 12, num_layers: 2, tie_word_embeddings: false, mixer: {kind: attention, "
+               "num_heads: 4, num_kv_heads: 2, head_dim: 6,"
+               " bias: true, qk_norm: true, sliding_window: 5}, ffn: {kind: dense, intermediate_size: 20}}",
+               50, 31, total, total, 2 * flops + 2 * 12 * 50);
 }
 
 /* 8 experts of 10, 2 per token, a shared one of 14 with a gate; all of the router is active. */
 static void sparse_costs(void **state)
 {
     (void)state;
-    const int64_t attention = 4 * 12 * 12, expert = 3 * 12 * 10, shared = 3 * 12 * 14 + 12, router = 12 * 8, rest = attention + router + shared + 2 * 12;
+    const int64_t attention = 4 * 12 * 12, expert = 3 * 12 * 10, shared = 3 * 12 * 14 + 12, router = 12 * 8,
+                  rest = attention + router + shared + 2 * 12;
     const int64_t ends = 50 * 12 + 12;
     const double flops = 2.0 * attention + 4 * 12 * 16 + 2.0 * (2 * expert + router + shared);
-    check_cost("{kind: lm, hidden_size: 12, num_layers: 2, mixer: {kind: attention, num_heads: 2}, ffn: {kind: sparse, router: {kind: top_k, top_k: 2},"
-               " experts: {kind: ffn, num_experts: 8, intermediate_size: 10}, shared: {intermediate_size: 14, gate: sigmoid}}}", 50, 31,
-               ends + 2 * (rest + 8 * expert), ends + 2 * (rest + 2 * expert), 2 * flops + 2 * 12 * 50);
+    check_cost("{kind: lm, hidden_size: 12, num_layers: 2, mixer: {kind: attention, num_heads: 2}, ffn: {kind: sparse, "
+               "router: {kind: top_k, top_k: 2},"
+               " experts: {kind: ffn, num_experts: 8, intermediate_size: 10}, shared: {intermediate_size: 14, gate: "
+               "sigmoid}}}",
+               50, 31, ends + 2 * (rest + 8 * expert), ends + 2 * (rest + 2 * expert), 2 * flops + 2 * 12 * 50);
     /* Noise has a matrix of its own; a dense layer below. */
     const int64_t dense = 3 * 12 * 20, plain = attention + 2 * 12;
-    check_cost("{kind: lm, hidden_size: 12, num_layers: 2, mixer: {kind: attention, num_heads: 2}, ffn: {kind: dense, intermediate_size: 20}, layers: [{at: 1,"
-               " ffn: {kind: sparse, router: {kind: noisy_top_k, top_k: 1}, experts: {kind: ffn, num_experts: 8, intermediate_size: 10}}}]}", 50, 31,
-               ends + 2 * plain + dense + 2 * router + 8 * expert, ends + 2 * plain + dense + 2 * router + expert,
+    check_cost("{kind: lm, hidden_size: 12, num_layers: 2, mixer: {kind: attention, num_heads: 2}, ffn: {kind: dense, "
+               "intermediate_size: 20}, layers: [{at: 1,"
+               " ffn: {kind: sparse, router: {kind: noisy_top_k, top_k: 1}, experts: {kind: ffn, num_experts: 8, "
+               "intermediate_size: 10}}}]}",
+               50, 31, ends + 2 * plain + dense + 2 * router + 8 * expert,
+               ends + 2 * plain + dense + 2 * router + expert,
                2 * (2.0 * attention + 4 * 12 * 16) + 2.0 * dense + 2.0 * expert + 4.0 * router + 2 * 12 * 50);
 }
 
 static void costs_follow_the_context(void **state)
 {
     (void)state;
-    cot_model *model = declared_model("{kind: lm, hidden_size: 12, num_layers: 2, mixer: {kind: attention, num_heads: 2, num_kv_heads: 1}, ffn: {kind: dense}}",
+    cot_model *model = declared_model("{kind: lm, hidden_size: 12, num_layers: 2, mixer: {kind: attention, num_heads: "
+                                      "2, num_kv_heads: 1}, ffn: {kind: dense}}",
                                       50, 31, COT_F32);
     const cot_model_info near = cot_model_describe(model, 31), far = cot_model_describe(model, 1031);
     assert_true(far.flops_forward - near.flops_forward == 2 * 4.0 * 12 * 500);  /* half of a thousand more to look at */
@@ -153,7 +166,8 @@ static void tokenizers_come_along(void **state)
     /* A model with fewer symbols than its tokenizer is none. */
     model = made_model(kinds[0].yaml, 256, CONTEXT, 3);
     CHECK_OK(cot_model_save(model, NULL, s.path));
-    CHECK_FAILS(cot_model_load(s.path, &back, &back_tokenizer), COT_FORMAT, "tokenizer.json has 257 symbols, the model beside it 256");
+    CHECK_FAILS(cot_model_load(s.path, &back, &back_tokenizer), COT_FORMAT,
+                "tokenizer.json has 257 symbols, the model beside it 256");
     assert_null(back);
     cot_model_destroy(model);
     cot_tokenizer_destroy(tokenizer);
@@ -174,20 +188,25 @@ static double coef_on_disk(const char *yaml)
     return coef;
 }
 
-/* The published loss is a mean over layers with fractions that add up to top_k; ours a sum over layers, with fractions that add up to 1
- * unless divide_by_k is off. */
+/* The published loss is a mean over layers with fractions that add up to top_k; ours a sum over layers, with fractions
+ * that add up to 1 unless divide_by_k is off. */
 static void the_balance_coefficient_is_published_in_published_units(void **state)
 {
     (void)state;
     static const struct {
         const char *rule;
         double      want;
-    } cases[] = {{"{kind: aux, coef: 0.02}", 0.03}, {"{kind: aux, coef: 0.02, divide_by_k: false}", 0.06}, {"{kind: aux, coef: 0.02, choices: first, divide_by_k: false}", 0.03},
+    } cases[] = {{"{kind: aux, coef: 0.02}", 0.03},
+                 {"{kind: aux, coef: 0.02, divide_by_k: false}", 0.06},
+                 {"{kind: aux, coef: 0.02, choices: first, divide_by_k: false}", 0.03},
                  {"{kind: z_loss, coef: 0.1}", 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char yaml[512];
-        snprintf(yaml, sizeof yaml, "{kind: lm, hidden_size: 16, num_layers: 3, mixer: {kind: attention}, ffn: {kind: sparse, router: {kind: top_k, top_k: 2},"
-                                    " experts: {kind: ffn, num_experts: 4, intermediate_size: 12}, balance: [%s]}}", cases[i].rule);
+        snprintf(yaml, sizeof yaml,
+                 "{kind: lm, hidden_size: 16, num_layers: 3, mixer: {kind: attention}, ffn: {kind: sparse, router: "
+                 "{kind: top_k, top_k: 2},"
+                 " experts: {kind: ffn, num_experts: 4, intermediate_size: 12}, balance: [%s]}}",
+                 cases[i].rule);
         assert_true(fabs(coef_on_disk(yaml) - cases[i].want) < 1e-12);
     }
 }
@@ -198,9 +217,14 @@ static void the_balance_coefficient_is_published_in_published_units(void **state
 static void check_layers(const char *layers, const char *want)
 {
     char yaml[1024], got[64] = "";
-    snprintf(yaml, sizeof yaml, "{kind: lm, hidden_size: 8, num_layers: 6, mixer: {kind: attention, num_heads: 2}, ffn: {kind: dense, intermediate_size: 8}, layers: %s}", layers);
+    snprintf(yaml, sizeof yaml,
+             "{kind: lm, hidden_size: 8, num_layers: 6, mixer: {kind: attention, num_heads: 2}, ffn: {kind: dense, "
+             "intermediate_size: 8}, layers: %s}",
+             layers);
     cot_model *model = declared_model(yaml, V, CONTEXT, COT_F32);
-    for (int64_t i = 0; i < 6; i++) snprintf(got + strlen(got), sizeof got - strlen(got), "%s%d", i ? " " : "", (int)cot_model_layer_experts(model, i));
+    for (int64_t i = 0; i < 6; i++)
+        snprintf(got + strlen(got), sizeof got - strlen(got), "%s%d", i ? " " : "",
+                 (int)cot_model_layer_experts(model, i));
     assert_string_equal(got, want);
     cot_model_destroy(model);
 }
@@ -232,13 +256,18 @@ static void layers_say_what_they_are(void **state)
 {
     (void)state;
     char text[128], small[24];
-    cot_model *model = declared_model("{kind: lm, hidden_size: 8, num_layers: 2, mixer: {kind: attention, num_heads: 4, num_kv_heads: 2}, ffn: {kind: dense, intermediate_size: 8},"
-                                      " layers: [{at: 1, mixer: {kind: attention, num_heads: 2}, ffn: {kind: sparse, router: {kind: noisy_top_k, top_k: 2},"
-                                      " experts: {kind: ffn, num_experts: 4, intermediate_size: 6}, shared: {intermediate_size: 5, gate: sigmoid}}}]}", V, CONTEXT, COT_F32);
+    cot_model *model = declared_model("{kind: lm, hidden_size: 8, num_layers: 2, mixer: {kind: attention, num_heads: "
+                                      "4, num_kv_heads: 2}, ffn: {kind: dense, intermediate_size: 8},"
+                                      " layers: [{at: 1, mixer: {kind: attention, num_heads: 2}, ffn: {kind: sparse, "
+                                      "router: {kind: noisy_top_k, top_k: 2},"
+                                      " experts: {kind: ffn, num_experts: 4, intermediate_size: 6}, shared: "
+                                      "{intermediate_size: 5, gate: sigmoid}}}]}",
+                                      V, CONTEXT, COT_F32);
     cot_model_layer_text(model, 0, text, sizeof text);
     assert_string_equal(text, "attention with 4 heads of 2 over 2 key heads; dense SwiGLU of 8");
     cot_model_layer_text(model, 1, text, sizeof text);
-    assert_string_equal(text, "attention with 2 heads of 4; 4 experts of 6, 2 per token (noisy_top_k router), shared expert of 5 with a gate");
+    assert_string_equal(text, "attention with 2 heads of 4; 4 experts of 6, 2 per token (noisy_top_k router), shared "
+                              "expert of 5 with a gate");
     cot_model_layer_text(model, 1, small, sizeof small);
     assert_int_equal(strlen(small), sizeof small - 1);
     cot_model_destroy(model);
@@ -276,7 +305,8 @@ static void impossible_models_are_named(void **state)
         CHECK_OK(cot_config_parse(cases[i].yaml, "case", &section));
         const cot_status status = cot_model_create(section, V, CONTEXT, &model);
         if (status == COT_OK || model) fail_msg("'%s' was accepted", cases[i].yaml);
-        if (!strstr(cot_last_error(), cases[i].says)) fail_msg("'%s' gave '%s', expected it to say '%s'", cases[i].yaml, cot_last_error(), cases[i].says);
+        if (!strstr(cot_last_error(), cases[i].says))
+            fail_msg("'%s' gave '%s', expected it to say '%s'", cases[i].yaml, cot_last_error(), cases[i].says);
         cot_config_destroy(section);
     }
     cot_config *section;
@@ -301,7 +331,13 @@ static cot_batch some_batch(batch_memory *m)
         m->first[i] = i / CONTEXT * CONTEXT;
         m->source[i] = 0;
     }
-    return (cot_batch){.rows = 2, .context = CONTEXT, .used_rows = 2, .ids = m->ids, .targets = m->targets, .first = m->first, .source = m->source};
+    return (cot_batch){.rows = 2,
+                       .context = CONTEXT,
+                       .used_rows = 2,
+                       .ids = m->ids,
+                       .targets = m->targets,
+                       .first = m->first,
+                       .source = m->source};
 }
 
 /* Forward and backward once; gradients end in the parameters. */
@@ -335,7 +371,8 @@ static cot_status one_step(cot_model *model, cot_mode mode, double *loss)
 static void copy_values(const cot_param *from, cot_param *to)
 {
     assert_int_equal(cot_tensor_count(&from->value), cot_tensor_count(&to->value));
-    memcpy(to->value.data, from->value.data, (size_t)cot_tensor_count(&from->value) * cot_dtype_size(from->value.dtype));
+    memcpy(to->value.data, from->value.data,
+           (size_t)cot_tensor_count(&from->value) * cot_dtype_size(from->value.dtype));
     to->version++;
 }
 
@@ -345,26 +382,34 @@ static const cot_param *twin_of(const cot_param *dense, const cot_model *sparse)
     char name[128];
     const char *ffn = strstr(dense->name, ".ffn.");
     if (!ffn) return parameter_of(sparse, dense->name);
-    snprintf(name, sizeof name, "%.*s.ffn.experts.%.*s", (int)(ffn - dense->name), dense->name, (int)(strrchr(dense->name, '.') - ffn - 5), ffn + 5);
+    snprintf(name, sizeof name, "%.*s.ffn.experts.%.*s", (int)(ffn - dense->name), dense->name,
+             (int)(strrchr(dense->name, '.') - ffn - 5), ffn + 5);
     return parameter_of(sparse, name);
 }
 
-/* One expert that every token goes to with gate 1 is a dense layer, in loss and in every gradient (in f64, to rounding). */
+/* One expert that every token goes to with gate 1 is a dense layer, in loss and in every gradient (in f64, to
+ * rounding). */
 static void one_expert_is_dense(void **state)
 {
     (void)state;
-    static const char *const routers[] = {"top_k, top_k: 1", "top_k, top_k: 1, softmax: chosen", "top_k, top_k: 1, norm_topk_prob: false", "noisy_top_k, top_k: 1"};
+    static const char *const routers[] = {"top_k, top_k: 1", "top_k, top_k: 1, softmax: chosen",
+                                          "top_k, top_k: 1, norm_topk_prob: false", "noisy_top_k, top_k: 1"};
     for (size_t r = 0; r < sizeof routers / sizeof *routers; r++) {
         char yaml[512];
         double loss_dense, loss_sparse;
-        snprintf(yaml, sizeof yaml, "{kind: lm, hidden_size: 16, num_layers: 2, init_std: 0.2, mixer: {kind: attention, num_heads: 2}, ffn: {kind: sparse,"
-                                    " router: {kind: %s}, experts: {kind: ffn, num_experts: 1, intermediate_size: 24}}}", routers[r]);
+        snprintf(yaml, sizeof yaml,
+                 "{kind: lm, hidden_size: 16, num_layers: 2, init_std: 0.2, mixer: {kind: attention, num_heads: 2}, "
+                 "ffn: {kind: sparse,"
+                 " router: {kind: %s}, experts: {kind: ffn, num_experts: 1, intermediate_size: 24}}}",
+                 routers[r]);
         cot_model *sparse = declared_model(yaml, V, CONTEXT, COT_F64);
-        cot_model *dense = declared_model("{kind: lm, hidden_size: 16, num_layers: 2, init_std: 0.2, mixer: {kind: attention, num_heads: 2}, ffn: {kind: dense, intermediate_size: 24}}",
+        cot_model *dense = declared_model("{kind: lm, hidden_size: 16, num_layers: 2, init_std: 0.2, mixer: {kind: "
+                                          "attention, num_heads: 2}, ffn: {kind: dense, intermediate_size: 24}}",
                                           V, CONTEXT, COT_F64);
         CHECK_OK(cot_model_initialise(dense, 5));
         CHECK_OK(cot_model_initialise(sparse, 6));
-        for (size_t i = 0; i < cot_params_count(dense->params); i++) copy_values(cot_params_at(dense->params, i), (cot_param *)twin_of(cot_params_at(dense->params, i), sparse));
+        for (size_t i = 0; i < cot_params_count(dense->params); i++)
+            copy_values(cot_params_at(dense->params, i), (cot_param *)twin_of(cot_params_at(dense->params, i), sparse));
         CHECK_OK(one_step(dense, COT_MODE_F64, &loss_dense));
         CHECK_OK(one_step(sparse, COT_MODE_F64, &loss_sparse));
         assert_true(fabs(loss_dense - loss_sparse) < 1e-12);
@@ -374,7 +419,9 @@ static void one_expert_is_dense(void **state)
             double largest = 0;
             for (int64_t j = 0; j < cot_tensor_count(&param->value); j++) {
                 largest = fmax(largest, fabs(want[j]));
-                if (!(fabs(want[j] - got[j]) < 1e-12)) fail_msg("%s: gradient %d of %s is %g, expected %g", routers[r], (int)j, param->name, got[j], want[j]);
+                if (!(fabs(want[j] - got[j]) < 1e-12))
+                    fail_msg("%s: gradient %d of %s is %g, expected %g", routers[r], (int)j, param->name, got[j],
+                             want[j]);
             }
             assert_true(largest > 1e-6);
         }
@@ -391,8 +438,10 @@ static void endless_capacity_is_dropless(void **state)
     (void)state;
     static const char *const policies[] = {"position", "probability", "random"};
     char yaml[640];
-    static const char plain[] = "{kind: lm, hidden_size: 16, num_layers: 2, init_std: 0.2, mixer: {kind: attention, num_heads: 2}, ffn: {kind: sparse,"
-                                " router: {kind: top_k, top_k: 2}, experts: {kind: ffn, num_experts: 4, intermediate_size: 12}, balance: [{kind: aux}, {kind: z_loss}]";
+    static const char plain[] = "{kind: lm, hidden_size: 16, num_layers: 2, init_std: 0.2, mixer: {kind: attention, "
+                                "num_heads: 2}, ffn: {kind: sparse,"
+                                " router: {kind: top_k, top_k: 2}, experts: {kind: ffn, num_experts: 4, "
+                                "intermediate_size: 12}, balance: [{kind: aux}, {kind: z_loss}]";
     for (size_t p = 0; p < 3; p++)
         for (int m = 0; m < 2; m++) {
             const cot_mode mode = m ? COT_MODE_BF16 : COT_MODE_F32;
@@ -405,7 +454,8 @@ static void endless_capacity_is_dropless(void **state)
             CHECK_OK(one_step(limited, mode, &loss_limited));
             assert_true(loss == loss_limited);
             for (size_t i = 0; i < cot_params_count(model->params); i++) {
-                const cot_tensor *a = &cot_params_at(model->params, i)->value, *b = &cot_params_at(limited->params, i)->value;
+                const cot_tensor *a = &cot_params_at(model->params, i)->value,
+                                 *b = &cot_params_at(limited->params, i)->value;
                 assert_memory_equal(a->grad, b->grad, (size_t)cot_tensor_count(a) * sizeof(float));
             }
             cot_model_destroy(model);
@@ -442,8 +492,11 @@ static void memory_may_run_out_anywhere(void **state)
             cot_memory_fail_after(++n);
             status = live_once(kinds[i].yaml);
             cot_memory_fail_after(0);
-            if (status != COT_OK && status != COT_OUT_OF_MEMORY) fail_msg("allocation %d of model %zu: '%s'", (int)n, i, cot_last_error());
-            if (cot_memory_blocks() != blocks) fail_msg("allocation %d of model %zu leaves %d blocks behind", (int)n, i, (int)(cot_memory_blocks() - blocks));
+            if (status != COT_OK && status != COT_OUT_OF_MEMORY)
+                fail_msg("allocation %d of model %zu: '%s'", (int)n, i, cot_last_error());
+            if (cot_memory_blocks() != blocks)
+                fail_msg("allocation %d of model %zu leaves %d blocks behind", (int)n, i,
+                         (int)(cot_memory_blocks() - blocks));
         }
         assert_true(n > 30);
     }
@@ -467,7 +520,8 @@ static void memory_may_run_out_while_loading(void **state)
         if (status == COT_OK) cot_tokenizer_destroy(back_tokenizer);
         cot_model_destroy(back);
         if (status != COT_OK && status != COT_OUT_OF_MEMORY) fail_msg("allocation %d: '%s'", (int)n, cot_last_error());
-        if (cot_memory_blocks() != blocks) fail_msg("allocation %d leaves %d blocks behind", (int)n, (int)(cot_memory_blocks() - blocks));
+        if (cot_memory_blocks() != blocks)
+            fail_msg("allocation %d leaves %d blocks behind", (int)n, (int)(cot_memory_blocks() - blocks));
     }
     cot_model_destroy(model);
     cot_tokenizer_destroy(tokenizer);

@@ -156,12 +156,13 @@ static void says_why_not(void **state)
     is_format(model, "olmoe", "it has dense layers between sparse ones");
     is_format(model, "coterie", "");
     cot_model_destroy(model);
-    model = declared_model("{kind: lm, hidden_size: 8, num_layers: 3, mixer: {kind: attention, num_heads: 2, bias: true},"
-                           " ffn: {kind: sparse, router: {kind: top_k, top_k: 2, norm_topk_prob: false},"
-                           " experts: {kind: ffn, num_experts: 3, intermediate_size: 4},"
-                           " shared: {intermediate_size: 6, gate: sigmoid}},"
-                           " layers: [{at: 1, ffn: {kind: dense, intermediate_size: 7}}]}",
-                           9, 8, COT_F32);
+    model =
+        declared_model("{kind: lm, hidden_size: 8, num_layers: 3, mixer: {kind: attention, num_heads: 2, bias: true},"
+                       " ffn: {kind: sparse, router: {kind: top_k, top_k: 2, norm_topk_prob: false},"
+                       " experts: {kind: ffn, num_experts: 3, intermediate_size: 4},"
+                       " shared: {intermediate_size: 6, gate: sigmoid}},"
+                       " layers: [{at: 1, ffn: {kind: dense, intermediate_size: 7}}]}",
+                       9, 8, COT_F32);
     is_format(model, "qwen2_moe", "");
     assert_string_equal(cot_model_describe(model, 0).published_as, "qwen2_moe");
     cot_model_destroy(model);

@@ -1,4 +1,5 @@
-/* Training a model on: it starts from a folder's parameters, architecture and tokenizer; what is frozen keeps its bits; groups have rates of their own. */
+/* Training a model on: it starts from a folder's parameters, architecture and tokenizer; what is frozen keeps its bits;
+ * groups have rates of their own. */
 #define _GNU_SOURCE
 #include "formats/file.h"
 #include "models/model_fixture.h"
@@ -17,7 +18,8 @@ static cot_config *recipe_from(const char *folder, const char *source, const cha
     return config;
 }
 
-static cot_status try_from(const char *folder, const char *source, const char *run, const char *const *changes, cot_trainer **out)
+static cot_status try_from(const char *folder, const char *source, const char *run, const char *const *changes,
+                           cot_trainer **out)
 {
     cot_plan *plan;
     cot_config *config = recipe_from(folder, source, changes);
@@ -52,7 +54,10 @@ static const char *source_model(const char *folder, float **values, size_t *coun
     return path;
 }
 
-static const cot_param *named(const cot_trainer *trainer, const char *name) { return parameter_of(trainer->plan->model, name); }
+static const cot_param *named(const cot_trainer *trainer, const char *name)
+{
+    return parameter_of(trainer->plan->model, name);
+}
 
 /* Does the tensor hold what it held in the source? `values` are all parameters, one after the other. */
 static bool unchanged(const cot_trainer *trainer, const char *name, const float *values)
@@ -61,7 +66,8 @@ static bool unchanged(const cot_trainer *trainer, const char *name, const float 
     for (size_t i = 0; i < cot_params_count(params); i++) {
         const cot_tensor *value = &cot_params_at(params, i)->value;
         const size_t elements = (size_t)cot_tensor_count(value);
-        if (strcmp(cot_params_at(params, i)->name, name) == 0) return memcmp(value->data, values, elements * sizeof *values) == 0;
+        if (strcmp(cot_params_at(params, i)->name, name) == 0)
+            return memcmp(value->data, values, elements * sizeof *values) == 0;
         values += elements;
     }
     fail_msg("no parameter '%s'", name);
@@ -89,11 +95,14 @@ static void starts_where_the_model_stands(void **state)
     free(now);
 }
 
-/* Frozen tensors keep their bits, take no gradient and no optimizer state; the others learn. On any threads, recomputed or not. */
+/* Frozen tensors keep their bits, take no gradient and no optimizer state; the others learn. On any threads, recomputed
+ * or not. */
 static void frozen_stays(void **state)
 {
-    static const char *const one[] = {"train.freeze=['*', '!*.router.*', '!*.experts.down', '!head.weight']", "train.recompute=false", NULL};
-    static const char *const two[] = {"train.freeze=['*', '!*.router.*', '!*.experts.down', '!head.weight']", "train.recompute=true", NULL};
+    static const char *const one[] = {"train.freeze=['*', '!*.router.*', '!*.experts.down', '!head.weight']",
+                                      "train.recompute=false", NULL};
+    static const char *const two[] = {"train.freeze=['*', '!*.router.*', '!*.experts.down', '!head.weight']",
+                                      "train.recompute=true", NULL};
     const char *const *const cases[] = {one, two};
     float *before, *after[2];
     size_t count;
@@ -109,13 +118,21 @@ static void frozen_stays(void **state)
         assert_int_equal(cot_set_threads(1 + i), COT_OK);
         trainer = start_from(*state, source, NULL, cases[i]);
         go(trainer, STEPS, loss);
-        static const char *const learn[] = {"layers.1.ffn.router.weight", "layers.1.ffn.router.noise_weight", "layers.1.ffn.experts.down", "head.weight"};
-        static const char *const stay[] = {"embed.weight", "layers.0.mixer.qkv.weight", "layers.0.ffn.gate_up.weight", "layers.1.ffn.experts.gate_up",
-                                           "layers.1.ffn.shared.gate.weight", "layers.1.mixer_norm.weight", "final_norm.weight"};
+        static const char *const learn[] = {"layers.1.ffn.router.weight", "layers.1.ffn.router.noise_weight",
+                                            "layers.1.ffn.experts.down", "head.weight"};
+        static const char *const stay[] = {"embed.weight",
+                                           "layers.0.mixer.qkv.weight",
+                                           "layers.0.ffn.gate_up.weight",
+                                           "layers.1.ffn.experts.gate_up",
+                                           "layers.1.ffn.shared.gate.weight",
+                                           "layers.1.mixer_norm.weight",
+                                           "final_norm.weight"};
         for (size_t j = 0; j < sizeof learn / sizeof *learn; j++)
-            if (unchanged(trainer, learn[j], before) || !named(trainer, learn[j])->value.grad) fail_msg("%s does not learn", learn[j]);
+            if (unchanged(trainer, learn[j], before) || !named(trainer, learn[j])->value.grad)
+                fail_msg("%s does not learn", learn[j]);
         for (size_t j = 0; j < sizeof stay / sizeof *stay; j++)
-            if (!unchanged(trainer, stay[j], before) || named(trainer, stay[j])->value.grad) fail_msg("%s is not frozen", stay[j]);
+            if (!unchanged(trainer, stay[j], before) || named(trainer, stay[j])->value.grad)
+                fail_msg("%s is not frozen", stay[j]);
         assert_int_equal(trainer->optimizer->count, sizeof learn / sizeof *learn);
         const int64_t trained = cot_plan_describe(trainer->plan).parameters_trained;
         assert_int_equal(trained, 4 * 24 + 4 * 24 + 4 * 24 * 12 + trainer->plan->model->vocab_size * 24);
@@ -131,7 +148,8 @@ static void frozen_stays(void **state)
 /* Everything below the output frozen: nothing is recorded there, and the loss still falls. */
 static void only_the_end_learns(void **state)
 {
-    static const char *const changes[] = {"train.freeze=['*', '!final_norm.weight']", "train.optimizer.lr=3e-2", "train.steps=30", NULL};
+    static const char *const changes[] = {"train.freeze=['*', '!final_norm.weight']", "train.optimizer.lr=3e-2",
+                                          "train.steps=30", NULL};
     float *before;
     size_t count;
     double loss[30];
@@ -144,11 +162,13 @@ static void only_the_end_learns(void **state)
     free(before);
 }
 
-/* The run's folder holds all it needs from the start: the source goes away, the run is resumed, and nothing is different. */
+/* The run's folder holds all it needs from the start: the source goes away, the run is resumed, and nothing is
+ * different. */
 static void resumes_without_its_source(void **state)
 {
-    static const char *const changes[] = {"train.freeze=['layers.0.*', 'embed.*']", "train.optimizer.groups=[{match: '*.experts.*', lr_scale: 0.5, weight_decay: 0}]",
-                                          "model.dropout=0.2", NULL};
+    static const char *const changes[] = {
+        "train.freeze=['layers.0.*', 'embed.*']",
+        "train.optimizer.groups=[{match: '*.experts.*', lr_scale: 0.5, weight_decay: 0}]", "model.dropout=0.2", NULL};
     float *before, *whole, *resumed;
     size_t count;
     double loss[STEPS], later[STEPS];
@@ -211,7 +231,8 @@ static void what_does_not_fit_is_refused(void **state)
         cot_trainer *trainer = NULL;
         const cot_status status = try_from(*state, source, NULL, change, &trainer);
         if ((status == COT_OK) != (*cases[i].says == '\0')) fail_msg("'%s' gave %d", cases[i].change, (int)status);
-        if (status != COT_OK && !strstr(cot_last_error(), cases[i].says)) fail_msg("'%s' gave '%s', expected it to say '%s'", cases[i].change, cot_last_error(), cases[i].says);
+        if (status != COT_OK && !strstr(cot_last_error(), cases[i].says))
+            fail_msg("'%s' gave '%s', expected it to say '%s'", cases[i].change, cot_last_error(), cases[i].says);
         cot_trainer_destroy(trainer);
     }
     cot_trainer *trainer;

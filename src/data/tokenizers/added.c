@@ -27,7 +27,8 @@ cot_status cot_added_set_make(const cot_tokenizer *t, uint8_t normalized, cot_ad
     cot_status          status = COT_OK;
     size_t              count = 0;
     *out = (cot_added_set){.all_special = true};
-    for (uint32_t id = 0; id < t->keys.count; id++) out->count += (t->flags[id] & both) == (COT_TOKEN_ADDED | normalized);
+    for (uint32_t id = 0; id < t->keys.count; id++)
+        out->count += (t->flags[id] & both) == (COT_TOKEN_ADDED | normalized);
     cot_trie_entry *entries = cot_malloc(out->count * sizeof *entries);
     if (!entries) return no_memory();
     for (uint32_t id = 0; id < t->keys.count && status == COT_OK; id++) {

@@ -175,7 +175,8 @@ static size_t split_characters(const cot_tokenizer *t, const char *bytes, size_t
             continue;
         }
         const size_t unknown = split_unknown(t, bytes, c.size, ids + count);
-        const bool   fused = unknown && t->fuse_unknown && count && ids[count] == t->unknown && ids[count - 1] == t->unknown;
+        const bool fused =
+            unknown && t->fuse_unknown && count && ids[count] == t->unknown && ids[count - 1] == t->unknown;
         count += fused ? 0 : unknown;
     }
     return count;

@@ -112,8 +112,8 @@ static cot_status encode_word(cot_tokenizer_encoder *e, const char *bytes, size_
     return COT_OK;
 }
 
-/* A piece of BPE over characters may be a whole text: it is cut where no merge joins two neighbours. An unknown character
- * is always cut out; the unknown token of several in a row may be one. */
+/* A piece of BPE over characters may be a whole text: it is cut where no merge joins two neighbours. An unknown
+ * character is always cut out; the unknown token of several in a row may be one. */
 static cot_status encode_joined(cot_tokenizer_encoder *e, const char *text, size_t length)
 {
     const cot_tokenizer *t = e->tokenizer;

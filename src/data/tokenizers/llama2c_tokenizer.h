@@ -9,8 +9,8 @@ cot_status cot_llama2c_tokenizer_parse(const char *bytes, size_t length, const c
 
 cot_status cot_llama2c_tokenizer_load(const char *path, cot_tokenizer **out);
 
-/* The one that lies beside a checkpoint of so many symbols: tok512.bin (that size), or tokenizer.bin; *out is NULL when there is none.
- * Errors: as above; COT_FORMAT when it has more symbols. */
+/* The one that lies beside a checkpoint of so many symbols: tok512.bin (that size), or tokenizer.bin; *out is NULL when
+ * there is none. Errors: as above; COT_FORMAT when it has more symbols. */
 cot_status cot_llama2c_tokenizer_beside(const char *checkpoint, int64_t vocab_size, cot_tokenizer **out);
 
 #endif

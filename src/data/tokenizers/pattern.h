@@ -1,7 +1,8 @@
 /* Regular expressions as pre-tokenizers and normalizers use them, in Oniguruma's syntax, which Hugging Face's library
  * goes by:
  *
- *     literals  .  [classes]  \s \S \d \D \w \W (not \W in a class)  \p{L} \P{Lu} \p{^N}  \r \n \t \f \v \\ \x{20} \u0020
+ *     literals  .  [classes]  \s \S \d \D \w \W (not \W in a class)  \p{L} \P{Lu} \p{^N}  \r \n \t \f \v \\ \x{20}
+ *               \u0020
  *     a|b  (a)  (?:a)  (?i:a)  (?=a)  (?!a)  ^  $ (of lines)
  *     ? * + {n} {n,} {n,m} behind one character or class, each with ? behind it (lazy), the first three with +
  *     (possessive); ? behind a group

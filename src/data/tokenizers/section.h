@@ -8,7 +8,8 @@
 #include "formats/json.h"
 
 /* Reads the sections normalizer, pre_tokenizer, post_processor and decoder into the tokenizer, which keeps their text
- * for saving. Tokens must be known before. Errors: COT_FORMAT for what would change ids or text and is not understood. */
+ * for saving. Tokens must be known before. Errors: COT_FORMAT for what would change ids or text and is not
+ * understood. */
 cot_status cot_sections_read(cot_tokenizer *tokenizer, const json_t *root, const char *name);
 
 /* The type of a section, which `where` names. Errors: COT_FORMAT when it has none. */

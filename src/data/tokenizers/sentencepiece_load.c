@@ -50,7 +50,8 @@ static cot_status add_piece(loader *l, span text, float score, uint64_t type)
         return cot_fail(COT_FORMAT, "%s: piece %zu has type %llu and score %g, expected a type of 1 to 6", l->name, at,
                         (unsigned long long)type, (double)score);
     if (type == PIECE_NORMAL && text.length > PIECE_BYTES_MAX)
-        return cot_fail(COT_FORMAT, "%s: piece %zu has %zu bytes, expected at most %d", l->name, at, text.length, PIECE_BYTES_MAX);
+        return cot_fail(COT_FORMAT, "%s: piece %zu has %zu bytes, expected at most %d", l->name, at, text.length,
+                        PIECE_BYTES_MAX);
     if (at >= COT_VOCAB_SIZE_MAX)
         return cot_fail(COT_FORMAT, "%s: more than %d pieces", l->name, COT_VOCAB_SIZE_MAX);
     COT_TRY(cot_byte_table_add(&t->keys, text.bytes, text.length, &id));
@@ -125,7 +126,8 @@ static cot_status read_model(loader *l, cot_protobuf m)
     if (l->model_type != TYPE_UNIGRAM && l->model_type != TYPE_BPE)
         return cot_fail(COT_FORMAT, "%s: model_type is %llu, expected 1 (unigram) or 2 (BPE)", l->name,
                         (unsigned long long)l->model_type);
-    return l->tokenizer->keys.count ? COT_OK : cot_fail(COT_FORMAT, "%s: no pieces, expected a SentencePiece model", l->name);
+    return l->tokenizer->keys.count ? COT_OK
+                                    : cot_fail(COT_FORMAT, "%s: no pieces, expected a SentencePiece model", l->name);
 }
 
 /* ---- pieces ---- */
@@ -210,14 +212,15 @@ static int64_t normal_piece(const loader *l, const char *text, size_t length)
     return id >= 0 && l->types[id] == PIECE_NORMAL ? id : -1;
 }
 
-/* Any two pieces that are a piece together merge. They have one rank here, but not in a tokenizer.json: there, as in what
- * Hugging Face's converters make, the longest left part goes first. */
+/* Any two pieces that are a piece together merge. They have one rank here, but not in a tokenizer.json: there, as in
+ * what Hugging Face's converters make, the longest left part goes first. */
 static cot_status add_merges(loader *l, int32_t id, int32_t rank)
 {
     cot_tokenizer    *t = l->tokenizer;
     size_t            length;
     const char *const key = cot_tokenizer_key(t, id, &length), *const end = key + length;
-    for (const char *at = end - cot_character_before(key, end).size; at > key; at -= cot_character_before(key, at).size) {
+    for (const char *at = end - cot_character_before(key, end).size; at > key;
+         at -= cot_character_before(key, at).size) {
         const int64_t left = normal_piece(l, key, (size_t)(at - key)), right = normal_piece(l, at, (size_t)(end - at));
         if (left < 0 || right < 0) continue;
         cot_merge *merges = cot_grown(t->merges, &l->merge_capacity, (size_t)t->merge_count + 1, sizeof *merges);
@@ -296,15 +299,20 @@ static cot_status set_decoder(const loader *l)
 static json_t *normalizer_section(const loader *l)
 {
     json_t *steps = json_array();
-    if (l->trim) json_array_append_new(steps, json_pack("{s:s, s:b, s:b}", "type", "Strip", "strip_left", 1, "strip_right", 1));
+    if (l->trim)
+        json_array_append_new(steps, json_pack("{s:s, s:b, s:b}", "type", "Strip", "strip_left", 1, "strip_right", 1));
     if (l->charsmap.length) {
         char *text = cot_base64_encode(l->charsmap.bytes, l->charsmap.length);
-        json_array_append_new(steps, text ? json_pack("{s:s, s:s}", "type", "Precompiled", "precompiled_charsmap", text) : NULL);
+        json_array_append_new(steps, text ? json_pack("{s:s, s:s}", "type", "Precompiled", "precompiled_charsmap", text)
+                                          : NULL);
         cot_free(text);
     }
-    if (l->trim) json_array_append_new(steps, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "Regex", " {2,}", "content", " "));
+    if (l->trim)
+        json_array_append_new(
+            steps, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "Regex", " {2,}", "content", " "));
     if (l->prefix) json_array_append_new(steps, json_pack("{s:s, s:s}", "type", "Prepend", "prepend", space_sign));
-    json_array_append_new(steps, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ", "content", space_sign));
+    json_array_append_new(
+        steps, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ", "content", space_sign));
     return json_pack("{s:s, s:o}", "type", "Sequence", "normalizers", steps);
 }
 
@@ -313,7 +321,8 @@ static json_t *decoder_section(const loader *l)
     json_t *steps = json_pack("[{s:s, s:{s:s}, s:s}, {s:s}, {s:s}]", "type", "Replace", "pattern", "String", space_sign,
                               "content", " ", "type", "ByteFallback", "type", "Fuse");
     if (l->prefix || l->trim)
-        json_array_append_new(steps, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0));
+        json_array_append_new(
+            steps, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0));
     return json_pack("{s:s, s:o}", "type", "Sequence", "decoders", steps);
 }
 
@@ -323,11 +332,11 @@ static json_t *post_processor_section(const loader *l)
     size_t               length;
     if (t->start < 0) return json_null();
     const char *begin = cot_tokenizer_key(t, t->start, &length);
-    return json_pack("{s:s, s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}], s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}, {s:{s:s, s:i}}, {s:{s:s, s:i}}], s:{s:{s:s, s:[i], s:[s]}}}",
-                     "type", "TemplateProcessing",
-                     "single", "SpecialToken", "id", begin, "type_id", 0, "Sequence", "id", "A", "type_id", 0,
-                     "pair", "SpecialToken", "id", begin, "type_id", 0, "Sequence", "id", "A", "type_id", 0,
-                     "SpecialToken", "id", begin, "type_id", 1, "Sequence", "id", "B", "type_id", 1,
+    return json_pack("{s:s, s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}], s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}, {s:{s:s, s:i}}, "
+                     "{s:{s:s, s:i}}], s:{s:{s:s, s:[i], s:[s]}}}",
+                     "type", "TemplateProcessing", "single", "SpecialToken", "id", begin, "type_id", 0, "Sequence",
+                     "id", "A", "type_id", 0, "pair", "SpecialToken", "id", begin, "type_id", 0, "Sequence", "id", "A",
+                     "type_id", 0, "SpecialToken", "id", begin, "type_id", 1, "Sequence", "id", "B", "type_id", 1,
                      "special_tokens", begin, "id", begin, "ids", (int)t->start, "tokens", begin);
 }
 

@@ -1,5 +1,5 @@
-/* Reading a Hugging Face tokenizer.json. Whatever would change the ids and is not understood is refused, so that ids are
- * right or there are none. */
+/* Reading a Hugging Face tokenizer.json. Whatever would change the ids and is not understood is refused, so that ids
+ * are right or there are none. */
 #include <coterie/tokenizer.h>
 
 #include <math.h>
@@ -64,7 +64,8 @@ static cot_status read_unknown(const loader *l, const json_t *model)
     if (t->kind == COT_MODEL_UNIGRAM && !is_nothing(number))
         id = json_is_integer(number) && json_integer_value(number) >= 0 ? json_integer_value(number) : INT64_MAX;
     if (t->kind == COT_MODEL_BPE && !is_nothing(text))
-        id = json_is_string(text) ? cot_byte_table_find(&t->keys, json_string_value(text), json_string_length(text)) : -1;
+        id = json_is_string(text) ? cot_byte_table_find(&t->keys, json_string_value(text), json_string_length(text))
+                                  : -1;
     if (id >= (int64_t)t->keys.count || (t->kind == COT_MODEL_BPE && !is_nothing(text) && id < 0))
         return cot_fail(COT_FORMAT, "%s: model.%s is %.60s, expected a token of the vocabulary", l->name,
                         t->kind == COT_MODEL_BPE ? "unk_token" : "unk_id",
@@ -327,7 +328,9 @@ static int32_t configured_token(const cot_tokenizer *t, const json_t *config, co
 {
     const json_t *value = json_object_get(config, key);
     if (json_is_object(value)) value = json_object_get(value, "content");
-    return json_is_string(value) ? (int32_t)cot_byte_table_find(&t->keys, json_string_value(value), json_string_length(value)) : -1;
+    return json_is_string(value)
+               ? (int32_t)cot_byte_table_find(&t->keys, json_string_value(value), json_string_length(value))
+               : -1;
 }
 
 /* tokenizer_config.json, where there is one, knows which token ends a text and whether one begins it. */

@@ -125,7 +125,8 @@ static json_t *config_json(const cot_tokenizer *t, int64_t model_max_length)
     json_t       *config = json_pack("{s:s, s:b}", "tokenizer_class", "PreTrainedTokenizerFast",
                                      "clean_up_tokenization_spaces", 0);
     int           failed = !config;
-    if (t->splitter.byte_level) failed |= json_object_set_new(config, "add_prefix_space", json_boolean(cot_splitter_adds_space(&t->splitter)));
+    if (t->splitter.byte_level)
+        failed |= json_object_set_new(config, "add_prefix_space", json_boolean(cot_splitter_adds_space(&t->splitter)));
     if (start >= 0) failed |= json_object_set_new(config, "bos_token", json_string(key_of(t, start)));
     if (end >= 0) failed |= json_object_set_new(config, "eos_token", json_string(key_of(t, end)));
     if (t->unknown >= 0) failed |= json_object_set_new(config, "unk_token", json_string(key_of(t, t->unknown)));

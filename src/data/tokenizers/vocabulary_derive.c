@@ -168,7 +168,8 @@ static cot_status derive_joints(cot_tokenizer *t)
     for (int32_t i = 0; i < t->merge_count; i++) {
         const char *left = cot_tokenizer_key(t, t->merges[i].left, &left_length);
         const char *right = cot_tokenizer_key(t, t->merges[i].right, &right_length);
-        if (t->byte_fallback && (cot_fallback_byte(left, left_length) >= 0 || cot_fallback_byte(right, right_length) >= 0)) {
+        if (t->byte_fallback &&
+            (cot_fallback_byte(left, left_length) >= 0 || cot_fallback_byte(right, right_length) >= 0)) {
             cot_free(t->joints);
             t->joints = NULL;
             return COT_OK;

@@ -1,7 +1,7 @@
 /* Qwen2-MoE: fine-grained experts beside a shared one with a sigmoid gate, biases on q, k and v, dense layers where
  * mlp_only_layers or decoder_sparse_step say so.   [yang2024qwen2]
- * Windows and a head_dim of its own are read, as transformers 5 writes them, but not written: transformers 4 passes over
- * layer_types and computes something else, and it knows no head_dim here. */
+ * Windows and a head_dim of its own are read, as transformers 5 writes them, but not written: transformers 4 passes
+ * over layer_types and computes something else, and it knows no head_dim here. */
 #include "formats/dialects/dialect.h"
 
 static const cot_dialect_tensor tensors[] = {

@@ -22,12 +22,14 @@ static int compare(const void *a_, const void *b_)
 }
 
 /* Predictions [begin, end), sorted. */
-static cot_calibration_bin fill_bin(const cot_confidence *predictions, int64_t begin, int64_t end, double from, double to)
+static cot_calibration_bin fill_bin(const cot_confidence *predictions, int64_t begin, int64_t end, double from,
+                                    double to)
 {
     double confidence = 0, right = 0;
     for (int64_t i = begin; i < end; i++) confidence += predictions[i].confidence, right += predictions[i].right;
     const double count = (double)(end - begin);
-    return (cot_calibration_bin){from, to, end - begin, count > 0 ? confidence / count : NAN, count > 0 ? right / count : NAN};
+    return (cot_calibration_bin){from, to, end - begin, count > 0 ? confidence / count : NAN,
+                                 count > 0 ? right / count : NAN};
 }
 
 static double error_of(const cot_calibration_bin *bins, int64_t count, int64_t all)
@@ -57,7 +59,8 @@ static void fill_mass(const cot_confidence *predictions, cot_calibration *c)
     for (int64_t b = 0; b < c->bins; b++) {
         const int64_t begin = b * c->count / c->bins, end = (b + 1) * c->count / c->bins;
         const bool some = end > begin;
-        c->mass[b] = fill_bin(predictions, begin, end, some ? predictions[begin].confidence : NAN, some ? predictions[end - 1].confidence : NAN);
+        c->mass[b] = fill_bin(predictions, begin, end, some ? predictions[begin].confidence : NAN,
+                              some ? predictions[end - 1].confidence : NAN);
     }
 }
 
@@ -66,7 +69,8 @@ cot_status cot_calibrate(cot_confidence *predictions, int64_t count, int64_t bin
     *out = (cot_calibration){.count = count, .bins = bins};
     out->width = cot_malloc((size_t)bins * sizeof *out->width);
     out->mass = cot_malloc((size_t)bins * sizeof *out->mass);
-    if (!out->width || !out->mass) return cot_fail(COT_OUT_OF_MEMORY, "no memory for %lld bins of calibration", (long long)bins);
+    if (!out->width || !out->mass)
+        return cot_fail(COT_OUT_OF_MEMORY, "no memory for %lld bins of calibration", (long long)bins);
     if (count) qsort(predictions, (size_t)count, sizeof *predictions, compare);
     fill_width(predictions, out);
     fill_mass(predictions, out);

@@ -1,4 +1,5 @@
-/* Task files, as they are or inside a tar archive: a path that goes on behind .tar, .tar.gz or .tar.zst names a file or a folder there. */
+/* Task files, as they are or inside a tar archive: a path that goes on behind .tar, .tar.gz or .tar.zst names a file or
+ * a folder there. */
 #include <string.h>
 
 #include "base/fail.h"
@@ -9,7 +10,10 @@
 
 enum { MAX_FILE = 256 << 20, BLOCK = 512 };  /* MAX_FILE: of an archive's task files together, too */
 
-static cot_status no_memory(const char *path) { return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for its questions", path); }
+static cot_status no_memory(const char *path)
+{
+    return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for its questions", path);
+}
 
 /* ---- a file ---- */
 
@@ -20,7 +24,8 @@ static cot_status read_packed(const char *path, cot_reader *reader, char **text,
     *text = NULL;
     do {
         const size_t larger = room ? 2 * room : 1 << 16;
-        if (larger > MAX_FILE) return cot_fail(COT_FORMAT, "%s: longer than %d MiB, too long for a task", path, MAX_FILE >> 20);
+        if (larger > MAX_FILE)
+            return cot_fail(COT_FORMAT, "%s: longer than %d MiB, too long for a task", path, MAX_FILE >> 20);
         char *grown = cot_realloc(*text, *length, larger);
         if (!grown) return no_memory(path);
         *text = grown;
@@ -115,7 +120,9 @@ static cot_status take(archive *a, void *buffer, size_t bytes)
     size_t got;
     COT_TRY(cot_reader_read(a->reader, buffer, bytes, &got));
     a->at += got;
-    return got == bytes ? COT_OK : cot_fail(COT_FORMAT, "%s: ends after %llu bytes (unpacked), inside a member", a->path, (unsigned long long)a->at);
+    return got == bytes ? COT_OK
+                        : cot_fail(COT_FORMAT, "%s: ends after %llu bytes (unpacked), inside a member", a->path,
+                                   (unsigned long long)a->at);
 }
 
 static cot_status skip(archive *a, uint64_t bytes)
@@ -174,7 +181,8 @@ static cot_status next_member(archive *a, member *m, bool *more)
     for (size_t i = 0; *more && got == BLOCK && block[i] == 0;) *more = ++i < BLOCK;
     if (!*more) return COT_OK;
     if (got < BLOCK || !octal(block + 148, 8, &sum) || sum != header_sum(block) || !octal(block + 124, 12, &m->size))
-        return cot_fail(COT_FORMAT, "%s: no header of a tar archive's member at byte %llu (unpacked)", a->path, (unsigned long long)(a->at - got));
+        return cot_fail(COT_FORMAT, "%s: no header of a tar archive's member at byte %llu (unpacked)", a->path,
+                        (unsigned long long)(a->at - got));
     m->regular = block[156] == '0' || block[156] == '\0';
     join_name(block, m);
     return COT_OK;
@@ -191,7 +199,8 @@ static bool is_wanted(const archive *a, const member *m)
 static cot_status read_member(archive *a, const member *m, task_list *list)
 {
     if (m->size > MAX_FILE - a->held)
-        return cot_fail(COT_FORMAT, "%s: its task files are longer than %d MiB together, too long", a->path, MAX_FILE >> 20);
+        return cot_fail(COT_FORMAT, "%s: its task files are longer than %d MiB together, too long", a->path,
+                        MAX_FILE >> 20);
     a->held += m->size;
     const size_t before = strlen(a->path), name = strlen(m->name), bytes = (size_t)m->size;
     char *path = cot_malloc(before + name + 2), *text = cot_malloc(bytes + 1);
@@ -219,7 +228,8 @@ static cot_status read_members(archive *a, task_list *list)
         COT_TRY(skip(a, (wanted ? 0 : m.size) + (BLOCK - m.size % BLOCK) % BLOCK));
     }
     if (list->count) return COT_OK;
-    return cot_fail(COT_FORMAT, "%s: no task file in it%s%s, expected names that end in .jsonl, .csv or .json", a->path, a->wanted[0] ? " under " : "", a->wanted);
+    return cot_fail(COT_FORMAT, "%s: no task file in it%s%s, expected names that end in .jsonl, .csv or .json", a->path,
+                    a->wanted[0] ? " under " : "", a->wanted);
 }
 
 static cot_status read_archive(const char *path, size_t length, task_list *list)
@@ -260,7 +270,8 @@ cot_status cot_task_read(const char *path, cot_task **out)
         cot_free(tasks);
         return COT_OK;
     }
-    const cot_status status = cot_fail(COT_INVALID, "%s: %zu task files, expected one of them, e.g. %s", path, count, tasks[0]->file);
+    const cot_status status =
+        cot_fail(COT_INVALID, "%s: %zu task files, expected one of them, e.g. %s", path, count, tasks[0]->file);
     cot_tasks_destroy(tasks, count);
     return status;
 }

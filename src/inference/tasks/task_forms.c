@@ -13,7 +13,10 @@
 
 enum { LETTERS = 26 };  /* answers of a row in .csv; different targets of a .json that are answers to choose from */
 
-static cot_status no_memory(const char *file) { return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for its questions", file); }
+static cot_status no_memory(const char *file)
+{
+    return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for its questions", file);
+}
 
 /* Takes the row. */
 static cot_status add_and_drop(cot_task *task, json_t *row, const cot_task_place *at)
@@ -105,7 +108,8 @@ static cot_status read_field(csv *c, char **to, bool *more)
     if (c->text < c->end && *c->text == '\r') c->text++;
     *more = c->text < c->end && *c->text == ',';
     if (c->text < c->end && *c->text != ',' && *c->text != '\n')
-        return cot_task_malformed(&c->at, "field %zu goes on behind its closing quote, expected a comma or the line's end", c->count + 1);
+        return cot_task_malformed(
+            &c->at, "field %zu goes on behind its closing quote, expected a comma or the line's end", c->count + 1);
     if (c->text < c->end) (void)take_byte(c);
     return COT_OK;
 }
@@ -146,15 +150,19 @@ static char *lettered(const csv *c)
 
 static cot_status add_record(cot_task *task, const csv *c)
 {
-    if (c->count < 4) return cot_task_malformed(&c->at, "%zu fields, expected a question, answers and the right one's letter", c->count);
+    if (c->count < 4)
+        return cot_task_malformed(&c->at, "%zu fields, expected a question, answers and the right one's letter",
+                                  c->count);
     const char *letter = c->field[c->count - 1];
     const size_t answers = c->count - 2;
     if (letter[0] < 'A' || letter[0] >= (char)('A' + answers) || letter[1])
-        return cot_task_malformed(&c->at, "the last of %zu fields is no letter from A to %c, the right answer", c->count, (char)('A' + answers - 1));
+        return cot_task_malformed(&c->at, "the last of %zu fields is no letter from A to %c, the right answer",
+                                  c->count, (char)('A' + answers - 1));
     char *query = lettered(c);
     if (!query) return no_memory(task->file);
     json_t *choices = json_array();
-    for (size_t i = 0; i < answers; i++) json_array_append_new(choices, json_stringn((const char[]){(char)('A' + i)}, 1));
+    for (size_t i = 0; i < answers; i++)
+        json_array_append_new(choices, json_stringn((const char[]){(char)('A' + i)}, 1));
     json_t *row = json_pack("{s:s, s:o, s:i}", "query", query, "choices", choices, "gold", letter[0] - 'A');
     cot_free(query);
     return add_and_drop(task, row, &c->at);
@@ -228,12 +236,15 @@ static cot_status add_examples(cot_task *task, const json_t *list)
 {
     targets all = {.count = 0};
     cot_task_place at = {task->file, 0};
-    if (!json_is_array(list)) return cot_fail(COT_FORMAT, "%s: 'examples' is %s, expected a list", task->file, cot_json_kind(list));
+    if (!json_is_array(list))
+        return cot_fail(COT_FORMAT, "%s: 'examples' is %s, expected a list", task->file, cot_json_kind(list));
     for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *example = json_array_get(list, i), *input = json_object_get(example, "input"), *target = json_object_get(example, "target");
+        const json_t *example = json_array_get(list, i), *input = json_object_get(example, "input"),
+                     *target = json_object_get(example, "target");
         at.line = (int64_t)i + 1;
         if (!json_is_string(input) || !json_is_string(target))
-            return cot_task_malformed(&at, "'input' is %s and 'target' %s in this example, expected texts", cot_json_kind(input), cot_json_kind(target));
+            return cot_task_malformed(&at, "'input' is %s and 'target' %s in this example, expected texts",
+                                      cot_json_kind(input), cot_json_kind(target));
         add_target(&all, json_string_value(target));
     }
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -296,8 +307,11 @@ cot_status cot_task_parse(const char *path, const char *text, size_t length, cot
         task->name = cot_strndup(base, stem);
         task->file = cot_strdup(path);
     }
-    cot_status status = task && task->name && task->file ? (form < FORMS ? forms[form].parse : parse_lines)(task, text, length) : no_memory(path);
-    if (status == COT_OK && !task->count) status = cot_fail(COT_FORMAT, "%s: no row in it, expected a question in each", path);
+    cot_status status = task && task->name && task->file
+                            ? (form < FORMS ? forms[form].parse : parse_lines)(task, text, length)
+                            : no_memory(path);
+    if (status == COT_OK && !task->count)
+        status = cot_fail(COT_FORMAT, "%s: no row in it, expected a question in each", path);
     if (status == COT_OK) *out = task;
     else cot_task_destroy(task);
     return status;

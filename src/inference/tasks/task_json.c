@@ -30,15 +30,17 @@ static json_t *bins(const cot_calibration_bin *list, int64_t count)
 {
     json_t *array = json_array();
     for (int64_t b = 0; b < count; b++)
-        json_array_append_new(array, json_pack("{s:o, s:o, s:I, s:o, s:o}", "from", number(list[b].from), "to", number(list[b].to), "count",
-                                               (json_int_t)list[b].count, "confidence", number(list[b].confidence), "accuracy", number(list[b].accuracy)));
+        json_array_append_new(array, json_pack("{s:o, s:o, s:I, s:o, s:o}", "from", number(list[b].from), "to",
+                                               number(list[b].to), "count", (json_int_t)list[b].count, "confidence",
+                                               number(list[b].confidence), "accuracy", number(list[b].accuracy)));
     return array;
 }
 
 static json_t *calibration(const cot_calibration *c)
 {
-    return json_pack("{s:I, s:I, s:o, s:o, s:o, s:o}", "count", (json_int_t)c->count, "bins", (json_int_t)c->bins, "ece_width", number(c->ece_width),
-                     "ece_mass", number(c->ece_mass), "width", bins(c->width, c->bins), "mass", bins(c->mass, c->bins));
+    return json_pack("{s:I, s:I, s:o, s:o, s:o, s:o}", "count", (json_int_t)c->count, "bins", (json_int_t)c->bins,
+                     "ece_width", number(c->ece_width), "ece_mass", number(c->ece_mass), "width",
+                     bins(c->width, c->bins), "mass", bins(c->mass, c->bins));
 }
 
 cot_status cot_task_result_to_json(const cot_task_result *r, char **out)
@@ -64,7 +66,8 @@ cot_status cot_task_result_to_json(const cot_task_result *r, char **out)
 
 /* ---- answers ---- */
 
-static json_t *alternative(const cot_task_answer *a, cot_task_kind kind, int32_t i, const char *context, const char *continuation)
+static json_t *alternative(const cot_task_answer *a, cot_task_kind kind, int32_t i, const char *context,
+                           const char *continuation)
 {
     json_t *entry = json_object();
     if (kind == COT_TASK_CONTEXTS) json_object_set_new(entry, "context", json_string(context));
@@ -77,7 +80,8 @@ static json_t *alternative(const cot_task_answer *a, cot_task_kind kind, int32_t
     return entry;
 }
 
-static cot_status answer(const cot_task_result *r, const cot_task *task, const cot_task_options *options, const cot_task_answer *a, json_t **out)
+static cot_status answer(const cot_task_result *r, const cot_task *task, const cot_task_options *options,
+                         const cot_task_answer *a, json_t **out)
 {
     json_t *row = json_object(), *list = json_array();
     json_object_set_new(row, "line", json_integer((json_int_t)a->line));
@@ -111,7 +115,8 @@ static cot_status write_answer(cot_file_writer *writer, const json_t *row)
     return status;
 }
 
-cot_status cot_task_result_write_answers(const cot_task_result *result, const cot_task *task, const cot_task_options *options, const char *path)
+cot_status cot_task_result_write_answers(const cot_task_result *result, const cot_task *task,
+                                         const cot_task_options *options, const char *path)
 {
     cot_file_writer *writer;
     cot_status status = cot_file_writer_open(path, &writer);

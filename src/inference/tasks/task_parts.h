@@ -37,9 +37,15 @@ bool cot_task_has_form(const char *name);
 /* Makes a task of a file's whole text, unpacked. */
 cot_status cot_task_parse(const char *path, const char *text, size_t length, cot_task **out);
 
-static inline int32_t question_alternatives(const cot_question *q) { return q->contexts > q->continuations ? q->contexts : q->continuations; }
+static inline int32_t question_alternatives(const cot_question *q)
+{
+    return q->contexts > q->continuations ? q->contexts : q->continuations;
+}
 
-static inline const char *question_context(const cot_question *q, int32_t alternative) { return q->text[q->contexts > 1 ? alternative : 0]; }
+static inline const char *question_context(const cot_question *q, int32_t alternative)
+{
+    return q->text[q->contexts > 1 ? alternative : 0];
+}
 
 static inline const char *question_continuation(const cot_question *q, int32_t alternative)
 {
@@ -52,15 +58,17 @@ typedef struct {
     size_t length, room;
 } cot_prompt;
 
-cot_status cot_prompt_context(cot_prompt *prompt, const cot_task *task, const cot_task_options *options, int64_t question, int32_t alternative);
-cot_status cot_prompt_continuation(cot_prompt *prompt, const cot_task *task, const cot_task_options *options, int64_t question, int32_t alternative);
+cot_status cot_prompt_context(cot_prompt *prompt, const cot_task *task, const cot_task_options *options,
+                              int64_t question, int32_t alternative);
+cot_status cot_prompt_continuation(cot_prompt *prompt, const cot_task *task, const cot_task_options *options,
+                                   int64_t question, int32_t alternative);
 void       cot_prompt_release(cot_prompt *prompt);
 
 /* Which other questions stand before a question as examples: [shots] out. They differ from it and from each other. */
 void cot_task_draw_shots(uint64_t seed, int64_t question, int64_t count, int64_t shots, int64_t *out);
 
-/* Fills scores, chance, calibration and temperature from the answers. `top` [tokens]: for completions, each scored token's
- * most probable one, right or wrong; else NULL. */
+/* Fills scores, chance, calibration and temperature from the answers. `top` [tokens]: for completions, each scored
+ * token's most probable one, right or wrong; else NULL. */
 typedef struct {
     double confidence;
     bool   right;

@@ -79,7 +79,8 @@ static cot_status choose_shots(const cot_task *task, const cot_task_options *o, 
     const int64_t others = o->shots_from ? (int64_t)o->shots_from->count : (int64_t)task->count - 1;
     if (o->shots > others)
         return cot_fail(COT_INVALID, "%lld examples are asked for, and %s has only %lld%s", (long long)o->shots,
-                        o->shots_from ? o->shots_from->file : task->file, (long long)others, o->shots_from ? "" : " other questions");
+                        o->shots_from ? o->shots_from->file : task->file, (long long)others,
+                        o->shots_from ? "" : " other questions");
     for (int64_t i = 0; o->shots_from && i < o->shots; i++) out[i] = i;
     if (!o->shots_from) cot_task_draw_shots(o->seed, question, (int64_t)task->count, o->shots, out);
     return COT_OK;
@@ -89,7 +90,8 @@ static cot_status append_shots(cot_prompt *p, const cot_task *task, const cot_ta
 {
     const cot_task *from = o->shots_from ? o->shots_from : task;
     int64_t *shots = cot_malloc((size_t)o->shots * sizeof *shots);
-    cot_status status = shots ? choose_shots(task, o, question, shots) : cot_fail(COT_OUT_OF_MEMORY, "no memory for %lld examples", (long long)o->shots);
+    cot_status status = shots ? choose_shots(task, o, question, shots)
+                              : cot_fail(COT_OUT_OF_MEMORY, "no memory for %lld examples", (long long)o->shots);
     for (int64_t i = 0; status == COT_OK && i < o->shots; i++) {
         const cot_question *q = &from->questions[shots[i]];
         status = append_question(p, o, q, q->gold);
@@ -102,7 +104,8 @@ static cot_status append_shots(cot_prompt *p, const cot_task *task, const cot_ta
 
 /* ---- prompts ---- */
 
-cot_status cot_prompt_context(cot_prompt *p, const cot_task *task, const cot_task_options *o, int64_t question, int32_t alternative)
+cot_status cot_prompt_context(cot_prompt *p, const cot_task *task, const cot_task_options *o, int64_t question,
+                              int32_t alternative)
 {
     p->length = 0;
     COT_TRY(append(p, o->description));
@@ -110,7 +113,8 @@ cot_status cot_prompt_context(cot_prompt *p, const cot_task *task, const cot_tas
     return append_question(p, o, &task->questions[question], alternative);
 }
 
-cot_status cot_prompt_continuation(cot_prompt *p, const cot_task *task, const cot_task_options *o, int64_t question, int32_t alternative)
+cot_status cot_prompt_continuation(cot_prompt *p, const cot_task *task, const cot_task_options *o, int64_t question,
+                                   int32_t alternative)
 {
     p->length = 0;
     return append_answer(p, o, &task->questions[question], alternative);
@@ -124,16 +128,17 @@ static cot_status copy_out(const cot_prompt *p, char **out)
     return COT_OK;
 }
 
-cot_status cot_task_prompt(const cot_task *task, const cot_task_options *options, int64_t question, int64_t alternative, char **context,
-                           char **continuation)
+cot_status cot_task_prompt(const cot_task *task, const cot_task_options *options, int64_t question, int64_t alternative,
+                           char **context, char **continuation)
 {
     *context = *continuation = NULL;
     if (question < 0 || question >= (int64_t)task->count)
-        return cot_fail(COT_INVALID, "question %lld of '%s', expected 0 to %lld", (long long)question, task->name, (long long)task->count - 1);
+        return cot_fail(COT_INVALID, "question %lld of '%s', expected 0 to %lld", (long long)question, task->name,
+                        (long long)task->count - 1);
     const int32_t alternatives = question_alternatives(&task->questions[question]);
     if (alternative < 0 || alternative >= alternatives)
-        return cot_fail(COT_INVALID, "alternative %lld of question %lld of '%s', expected 0 to %d", (long long)alternative, (long long)question, task->name,
-                        alternatives - 1);
+        return cot_fail(COT_INVALID, "alternative %lld of question %lld of '%s', expected 0 to %d",
+                        (long long)alternative, (long long)question, task->name, alternatives - 1);
     cot_prompt p = {0};
     cot_status status = cot_prompt_context(&p, task, options, question, (int32_t)alternative);
     if (status == COT_OK) status = copy_out(&p, context);

@@ -20,7 +20,10 @@ cot_status cot_task_malformed(const cot_task_place *at, const char *format, ...)
     return cot_fail(COT_FORMAT, "%s:%lld: %s", at->file, (long long)at->line, what);
 }
 
-static cot_status no_memory(const char *file) { return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for its questions", file); }
+static cot_status no_memory(const char *file)
+{
+    return cot_fail(COT_OUT_OF_MEMORY, "%s: no memory for its questions", file);
+}
 
 /* ---- rows: while one is parsed, texts are the row's ---- */
 
@@ -37,7 +40,8 @@ static cot_status take_list(const json_t *row, const char *key, const cot_task_p
     const json_t *list = json_object_get(row, key);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *value = json_array_get(list, i);
-        if (!json_is_string(value)) return cot_task_malformed(at, "entry %zu of '%s' is %s, expected a text", i, key, cot_json_kind(value));
+        if (!json_is_string(value))
+            return cot_task_malformed(at, "entry %zu of '%s' is %s, expected a text", i, key, cot_json_kind(value));
         out[i] = json_string_value(value);
     }
     return COT_OK;
@@ -46,9 +50,11 @@ static cot_status take_list(const json_t *row, const char *key, const cot_task_p
 static cot_status count_list(const json_t *row, const char *key, const cot_task_place *at, int32_t *count)
 {
     const json_t *list = json_object_get(row, key);
-    if (!json_is_array(list)) return cot_task_malformed(at, "'%s' is %s, expected a list of texts", key, cot_json_kind(list));
+    if (!json_is_array(list))
+        return cot_task_malformed(at, "'%s' is %s, expected a list of texts", key, cot_json_kind(list));
     if (json_array_size(list) < 2 || json_array_size(list) > MAX_ALTERNATIVES)
-        return cot_task_malformed(at, "'%s' has %zu entries, expected 2 to %d", key, json_array_size(list), MAX_ALTERNATIVES);
+        return cot_task_malformed(at, "'%s' has %zu entries, expected 2 to %d", key, json_array_size(list),
+                                  MAX_ALTERNATIVES);
     *count = (int32_t)json_array_size(list);
     return COT_OK;
 }
@@ -56,9 +62,11 @@ static cot_status count_list(const json_t *row, const char *key, const cot_task_
 static cot_status take_gold(const json_t *row, const cot_task_place *at, int32_t alternatives, int32_t *gold)
 {
     const json_t *value = json_object_get(row, "gold");
-    if (!json_is_integer(value)) return cot_task_malformed(at, "'gold' is %s, expected a whole number", cot_json_kind(value));
+    if (!json_is_integer(value))
+        return cot_task_malformed(at, "'gold' is %s, expected a whole number", cot_json_kind(value));
     if (json_integer_value(value) < 0 || json_integer_value(value) >= alternatives)
-        return cot_task_malformed(at, "'gold' is %lld, expected 0 to %d", (long long)json_integer_value(value), alternatives - 1);
+        return cot_task_malformed(at, "'gold' is %lld, expected 0 to %d", (long long)json_integer_value(value),
+                                  alternatives - 1);
     *gold = (int32_t)json_integer_value(value);
     return COT_OK;
 }
@@ -129,7 +137,9 @@ const char *cot_task_kind_name(cot_task_kind kind)
 static cot_status check_question(const cot_question *q, const cot_task_place *at)
 {
     for (int32_t i = 0; i < q->continuations; i++)
-        if (!q->text[q->contexts + i][0]) return cot_task_malformed(at, "%s %d is empty, expected a text", q->continuations > 1 ? "choice" : "continuation", i);
+        if (!q->text[q->contexts + i][0])
+            return cot_task_malformed(at, "%s %d is empty, expected a text",
+                                      q->continuations > 1 ? "choice" : "continuation", i);
     return COT_OK;
 }
 
@@ -158,12 +168,14 @@ cot_status cot_task_add(cot_task *task, const json_t *row, const cot_task_place 
     size_t k = 0;
     while (k < KINDS && !json_object_get(row, kinds[k].key)) k++;
     if (k == KINDS)
-        return cot_task_malformed(at, "neither query, choices and gold, nor context_options, continuation and gold, nor sentence_good and sentence_bad, "
-                             "nor context and continuation are there");
+        return cot_task_malformed(at, "neither query, choices and gold, nor context_options, continuation and gold, "
+                                      "nor sentence_good and sentence_bad, "
+                                      "nor context and continuation are there");
     if (task->count == 0) task->kind = kinds[k].kind;
     if (task->kind != kinds[k].kind)
-        return cot_task_malformed(at, "a row of another kind, %s; expected %s as in line %lld", cot_task_kind_name(kinds[k].kind), cot_task_kind_name(task->kind),
-                         (long long)task->questions[0].line);
+        return cot_task_malformed(at, "a row of another kind, %s; expected %s as in line %lld",
+                                  cot_task_kind_name(kinds[k].kind), cot_task_kind_name(task->kind),
+                                  (long long)task->questions[0].line);
     if (task->count == task->room) {
         const size_t room = 2 * task->room + 64;
         cot_question *grown = cot_realloc(task->questions, task->room * sizeof *grown, room * sizeof *grown);

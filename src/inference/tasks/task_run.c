@@ -93,7 +93,8 @@ static cot_status encode_alone(asking *a, const char *text, size_t length, int32
 {
     const int32_t *ids;
     size_t count;
-    if (a->prefix < 0) return cot_fail(COT_INVALID, "the context is empty and the tokenizer has no end-of-text token to stand for it");
+    if (a->prefix < 0)
+        return cot_fail(COT_INVALID, "the context is empty and the tokenizer has no end-of-text token to stand for it");
     COT_TRY(encode(a, text, length, &ids, &count));
     const bool there = count > 1 && ids[0] == a->prefix;
     if (!there) COT_TRY(add_ids(a, &a->prefix, 1));
@@ -101,8 +102,8 @@ static cot_status encode_alone(asking *a, const char *text, size_t length, int32
     return add_ids(a, ids, count);
 }
 
-/* Context and continuation, which are one text in the prompt's context already; what goes beyond the tokens of the context
- * alone is scored. */
+/* Context and continuation, which are one text in the prompt's context already; what goes beyond the tokens of the
+ * context alone is scored. */
 static cot_status encode_together(asking *a, size_t context, int32_t *scored)
 {
     const int32_t *ids;
@@ -147,7 +148,8 @@ static cot_status add_request(asking *a, cot_task_answer *answer, int32_t altern
     COT_TRY(grow(&a->context.text, &a->context.room, a->context.length + a->continuation.length + 1, 1));
     memcpy(a->context.text + a->context.length, a->continuation.text, a->continuation.length);
     a->context.length += a->continuation.length;
-    COT_TRY(context ? encode_together(a, context, &scored) : encode_alone(a, a->context.text, a->context.length, &scored));
+    COT_TRY(context ? encode_together(a, context, &scored)
+                    : encode_alone(a, a->context.text, a->context.length, &scored));
     *fits = scored <= a->window;
     if (!*fits) {
         if (!a->long_line) a->long_line = answer->line, a->long_tokens = scored;
@@ -191,7 +193,8 @@ static cot_status make_answer(const cot_task *task, int64_t question, cot_task_a
     out->tokens = cot_calloc((size_t)n * sizeof *out->tokens);
     out->characters = cot_calloc((size_t)n * sizeof *out->characters);
     out->bytes = cot_calloc((size_t)n * sizeof *out->bytes);
-    if (!out->log_probability || !out->unconditional || !out->tokens || !out->characters || !out->bytes) return no_memory();
+    if (!out->log_probability || !out->unconditional || !out->tokens || !out->characters || !out->bytes)
+        return no_memory();
     for (int32_t i = 0; i < n; i++) {
         out->characters[i] = characters_of(question_continuation(q, i));
         out->bytes[i] = (int32_t)strlen(question_continuation(q, i));
@@ -257,7 +260,8 @@ static cot_status score_block(asking *a)
         tokens += (size_t)a->sequences[i].scored;
     }
     cot_token_likelihood *scores = cot_malloc(tokens * sizeof *scores);
-    cot_status status = scores ? cot_sequences_score(a->model, COT_MODE_F32, a->sequences, a->count, tell, a, scores) : no_memory();
+    cot_status status =
+        scores ? cot_sequences_score(a->model, COT_MODE_F32, a->sequences, a->count, tell, a, scores) : no_memory();
     if (status == COT_OK) status = take_scores(a, scores);
     cot_free(scores);
     a->count = a->id_count = 0;
@@ -274,22 +278,29 @@ static cot_status ask(asking *a)
         a->block_begin = a->block_end;
     }
     if (a->result->questions) return COT_OK;
-    return cot_fail(COT_INVALID, "%s:%lld: a continuation of %lld tokens, expected at most %lld, the window; no question fits into it", a->task->file,
-                    (long long)a->long_line, (long long)a->long_tokens, (long long)a->window);
+    return cot_fail(
+        COT_INVALID,
+        "%s:%lld: a continuation of %lld tokens, expected at most %lld, the window; no question fits into it",
+        a->task->file, (long long)a->long_line, (long long)a->long_tokens, (long long)a->window);
 }
 
 /* ---- the whole ---- */
 
 static cot_status check_options(const cot_task *task, const cot_task_options *o, int64_t context)
 {
-    if (o->shots < 0 || o->limit < 0) return cot_fail(COT_INVALID, "%lld examples and a limit of %lld, expected 0 or more", (long long)o->shots, (long long)o->limit);
+    if (o->shots < 0 || o->limit < 0)
+        return cot_fail(COT_INVALID, "%lld examples and a limit of %lld, expected 0 or more", (long long)o->shots,
+                        (long long)o->limit);
     if (o->window < 0 || o->window > context)
-        return cot_fail(COT_INVALID, "a window of %lld tokens, expected 1 to %lld, the model's context", (long long)o->window, (long long)context);
-    if (o->bins < 0 || o->bins > MOST_BINS) return cot_fail(COT_INVALID, "%lld bins of calibration, expected 1 to %d", (long long)o->bins, MOST_BINS);
-    if (o->shots && task->kind == COT_TASK_PAIRS) return cot_fail(COT_INVALID, "%s: minimal pairs are scored without examples", task->file);
+        return cot_fail(COT_INVALID, "a window of %lld tokens, expected 1 to %lld, the model's context",
+                        (long long)o->window, (long long)context);
+    if (o->bins < 0 || o->bins > MOST_BINS)
+        return cot_fail(COT_INVALID, "%lld bins of calibration, expected 1 to %d", (long long)o->bins, MOST_BINS);
+    if (o->shots && task->kind == COT_TASK_PAIRS)
+        return cot_fail(COT_INVALID, "%s: minimal pairs are scored without examples", task->file);
     if (o->shots && o->shots_from && o->shots_from->kind != task->kind)
-        return cot_fail(COT_INVALID, "%s: examples of another kind, %s; expected %s", o->shots_from->file, cot_task_kind_name(o->shots_from->kind),
-                        cot_task_kind_name(task->kind));
+        return cot_fail(COT_INVALID, "%s: examples of another kind, %s; expected %s", o->shots_from->file,
+                        cot_task_kind_name(o->shots_from->kind), cot_task_kind_name(task->kind));
     return COT_OK;
 }
 
@@ -330,19 +341,27 @@ void cot_task_result_destroy(cot_task_result *r)
     cot_free(r);
 }
 
-cot_status cot_task_run(cot_model *model, const cot_tokenizer *tokenizer, const cot_task *task, const cot_task_options *options,
-                        cot_evaluate_progress progress, void *context, cot_task_result **out)
+cot_status cot_task_run(cot_model *model, const cot_tokenizer *tokenizer, const cot_task *task,
+                        const cot_task_options *options, cot_evaluate_progress progress, void *context,
+                        cot_task_result **out)
 {
     *out = NULL;
     COT_TRY(check_options(task, options, model->context));
-    asking a = {.model = model, .task = task, .options = options, .start = cot_tokenizer_start_of_text(tokenizer), .asked = (int64_t)task->count,
-                .window = options->window ? options->window : model->context, .progress = progress, .progress_context = context};
+    asking a = {.model = model,
+                .task = task,
+                .options = options,
+                .start = cot_tokenizer_start_of_text(tokenizer),
+                .asked = (int64_t)task->count,
+                .window = options->window ? options->window : model->context,
+                .progress = progress,
+                .progress_context = context};
     a.prefix = a.start >= 0 ? a.start : cot_tokenizer_end_of_text(tokenizer);
     if (options->limit && options->limit < a.asked) a.asked = options->limit;
     cot_status status = cot_tokenizer_encoder_create(tokenizer, &a.encoder);
     if (status == COT_OK) status = make_result(&a, &a.result);
     if (status == COT_OK) status = ask(&a);
-    if (status == COT_OK) status = cot_task_measure(a.result, options->bins ? options->bins : DEFAULT_BINS, a.top, a.top_count);
+    if (status == COT_OK)
+        status = cot_task_measure(a.result, options->bins ? options->bins : DEFAULT_BINS, a.top, a.top_count);
     release(&a);
     if (status != COT_OK) {
         cot_task_result_destroy(a.result);

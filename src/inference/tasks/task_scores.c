@@ -16,9 +16,13 @@ static double by_sum(const cot_task_answer *a, int32_t i) { return a->log_probab
 static double by_character(const cot_task_answer *a, int32_t i) { return a->log_probability[i] / a->characters[i]; }
 static double by_byte(const cot_task_answer *a, int32_t i) { return a->log_probability[i] / a->bytes[i]; }
 static double by_token(const cot_task_answer *a, int32_t i) { return a->log_probability[i] / a->tokens[i]; }
-static double by_information(const cot_task_answer *a, int32_t i) { return a->log_probability[i] - a->unconditional[i]; }
+static double by_information(const cot_task_answer *a, int32_t i)
+{
+    return a->log_probability[i] - a->unconditional[i];
+}
 
-static const unsigned CHOICES = 1u << COT_TASK_CHOICES, CONTEXTS = 1u << COT_TASK_CONTEXTS, PAIRS = 1u << COT_TASK_PAIRS;
+static const unsigned CHOICES = 1u << COT_TASK_CHOICES, CONTEXTS = 1u << COT_TASK_CONTEXTS,
+                      PAIRS = 1u << COT_TASK_PAIRS;
 
 static const struct {
     const char *name;
@@ -39,7 +43,8 @@ static int32_t choose(const cot_task_answer *a, double (*value)(const cot_task_a
     for (int32_t i = 1; i < a->alternatives; i++)
         if (value(a, i) > value(a, best)) best = i;
     /* What sums are divided by keeps their relative precision; a difference of two has that of the larger. */
-    const double size = fabs(value(a, best)), slack = SAME * (value == by_information ? fmax(size, fabs(a->log_probability[best])) : size);
+    const double size = fabs(value(a, best)),
+                 slack = SAME * (value == by_information ? fmax(size, fabs(a->log_probability[best])) : size);
     for (int32_t i = 0; i < a->alternatives; i++) equals += value(a, best) - value(a, i) <= slack;
     *tied = equals > 1;
     return best;
@@ -104,8 +109,11 @@ static cot_status calibrate_choices(cot_task_result *r, int64_t bins, double *p)
 {
     int64_t all = 0, used = 0;
     for (int64_t q = 0; q < r->questions; q++) all += r->answers[q].alternatives;
-    cot_confidence *top = cot_malloc((size_t)r->questions * sizeof *top), *each = cot_malloc((size_t)all * sizeof *each);
-    cot_status status = top && each ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory for the calibration of %lld answers", (long long)all);
+    cot_confidence *top = cot_malloc((size_t)r->questions * sizeof *top),
+                   *each = cot_malloc((size_t)all * sizeof *each);
+    cot_status status =
+        top && each ? COT_OK
+                    : cot_fail(COT_OUT_OF_MEMORY, "no memory for the calibration of %lld answers", (long long)all);
     for (int64_t q = 0; status == COT_OK && q < r->questions; q++) {
         const cot_task_answer *a = &r->answers[q];
         bool tied;
@@ -128,7 +136,8 @@ static double slope(const cot_task_result *r, double sharpness, double *p)
     for (int64_t q = 0; q < r->questions; q++) {
         const cot_task_answer *a = &r->answers[q];
         cot_task_probabilities(a, sharpness, p);
-        for (int32_t i = 0; i < a->alternatives; i++) sum += p[i] * (a->log_probability[i] - a->log_probability[a->gold]);
+        for (int32_t i = 0; i < a->alternatives; i++)
+            sum += p[i] * (a->log_probability[i] - a->log_probability[a->gold]);
     }
     return sum;
 }
@@ -166,7 +175,8 @@ static cot_status measure_choices(cot_task_result *r, int64_t bins, double *work
 
 /* ---- completions ---- */
 
-static cot_status measure_completions(cot_task_result *r, int64_t bins, cot_confidence *top, int64_t count, double *work, double *below)
+static cot_status measure_completions(cot_task_result *r, int64_t bins, cot_confidence *top, int64_t count,
+                                      double *work, double *below)
 {
     int64_t used = 0;
     r->chance = r->temperature = NAN;
@@ -176,7 +186,8 @@ static cot_status measure_completions(cot_task_result *r, int64_t bins, cot_conf
     add_ratio(r, "perplexity", work, NULL);
     last_score(r)->value = exp(-last_score(r)->value);
     last_score(r)->standard_error *= last_score(r)->value;
-    for (int64_t q = 0; q < r->questions; q++) work[q] = -r->answers[q].log_probability[0], below[q] = r->answers[q].tokens[0];
+    for (int64_t q = 0; q < r->questions; q++)
+        work[q] = -r->answers[q].log_probability[0], below[q] = r->answers[q].tokens[0];
     add_ratio(r, "loss", work, below);
     for (int64_t q = 0; q < r->questions; q++) {
         work[q] = 0;
@@ -199,11 +210,16 @@ static void add_bits_per_byte(cot_task_result *r, double *work, double *below)
 
 cot_status cot_task_measure(cot_task_result *r, int64_t bins, cot_confidence *top, int64_t count)
 {
-    double *work = cot_malloc((size_t)r->questions * sizeof *work), *below = cot_malloc((size_t)r->questions * sizeof *below);
+    double *work = cot_malloc((size_t)r->questions * sizeof *work),
+           *below = cot_malloc((size_t)r->questions * sizeof *below);
     r->scores = cot_calloc(MOST_SCORES * sizeof *r->scores);
-    cot_status status = work && below && r->scores ? COT_OK : cot_fail(COT_OUT_OF_MEMORY, "no memory for the scores of %lld questions", (long long)r->questions);
+    cot_status status =
+        work && below && r->scores
+            ? COT_OK
+            : cot_fail(COT_OUT_OF_MEMORY, "no memory for the scores of %lld questions", (long long)r->questions);
     if (status == COT_OK)
-        status = r->kind == COT_TASK_COMPLETION ? measure_completions(r, bins, top, count, work, below) : measure_choices(r, bins, work);
+        status = r->kind == COT_TASK_COMPLETION ? measure_completions(r, bins, top, count, work, below)
+                                                : measure_choices(r, bins, work);
     if (status == COT_OK) add_bits_per_byte(r, work, below);
     cot_free(work);
     cot_free(below);

@@ -16,5 +16,5 @@ for program in /usr/bin/* /bin/*; do
 done
 echo "without gnuplot and python3"
 rm -rf "$stem-without"
-PATH=$tools build_in "$stem-without" ''
+PATH=$tools build_in "$stem-without" '' -DPYTHON3=
 PATH=$tools test_in "$stem-without" "$@"

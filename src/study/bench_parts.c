@@ -194,7 +194,7 @@ typedef struct {
     int64_t             *first;
 } pool_run;
 
-static volatile float sink;
+static _Thread_local volatile float sink;
 
 static void run_forward(pool_run *r, cot_pool_rates *best)
 {

@@ -92,7 +92,7 @@ typedef struct {
 
 enum { ORDER = 1 << 16 };
 
-static volatile float sink;
+static _Thread_local volatile float sink;
 
 static double read_share(const void *context, int thread)
 {

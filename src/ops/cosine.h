@@ -4,10 +4,10 @@
 
 #include "tensor/tape.h"
 
-/* y real of the shape of x [T, d] real: rows of length 1; a row of zeros stays. */
+/* y real of the shape of x [T, d] real or act: rows of length 1; a row of zeros stays. */
 cot_tensor *cot_unit_rows(cot_tape *tape, cot_tensor *x);
 
-/* y real of the shape of x = x / max(least, start * exp(t)), t [1] real. The gradient of t is 0 where the bound holds. */
+/* y real of the shape of x = x / max(least, start * exp(t)); x real, t [1] real. The gradient of t is 0 where the bound holds. */
 cot_tensor *cot_over_temperature(cot_tape *tape, cot_tensor *x, cot_tensor *t, double start, double least);
 
 #endif

@@ -1,0 +1,3 @@
+#include "kernels/cosine/cosine.h"
+
+COT_KERNELS_DEFINE(cosine)

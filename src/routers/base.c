@@ -6,6 +6,8 @@
  * four tokens and three experts can occur. Training is not causal, and its outcome, within `precision` of the optimum,
  * depends on the order of tokens and experts: no traits of equivariance. Tokens are balanced in groups of group_size.
  *
+ * The paper's expert is the pool `stack`: residual sublayers, of which a token gets gate * (N(x) - x).
+ *
  * [lewis2021base], section 3.1 and algorithm 1; the auction [bertsekas1989auction] */
 #include "ops/ragged_gate.h"
 #include "ops/row_maps.h"

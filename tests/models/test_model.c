@@ -80,6 +80,18 @@ static void sparse_costs(void **state)
                2 * (2.0 * attention + 4 * 12 * 16) + 2.0 * dense + 2.0 * expert + 4.0 * router + 2 * 12 * 50);
 }
 
+/* Experts of three sublayers of 10: two matrices, their biases, and a norm with one. */
+static void stacks_cost(void **state)
+{
+    (void)state;
+    const int64_t attention = 4 * 12 * 12, matrices = 3 * 2 * 12 * 10, expert = matrices + 3 * (10 + 12 + 2 * 12), router = 12 * 8,
+                  rest = 50 * 12 + 12 + 2 * (attention + router + 2 * 12);
+    check_cost("{kind: lm, hidden_size: 12, num_layers: 2, mixer: {kind: attention, num_heads: 2}, ffn: {kind: sparse, "
+               "router: {kind: base}, experts: {kind: stack, num_experts: 8, num_sublayers: 3, intermediate_size: 10}}}",
+               50, 31, rest + 2 * 8 * expert, rest + 2 * expert,
+               2 * (2.0 * attention + 4 * 12 * 16 + 2.0 * (matrices + router)) + 2 * 12 * 50);
+}
+
 static void costs_follow_the_context(void **state)
 {
     (void)state;
@@ -116,6 +128,8 @@ static const struct {
                 " ffn: [{kind: dense, intermediate_size: 24}, {kind: sparse, router: {kind: switch}, experts: {kind: ffn, num_experts: 4, intermediate_size: 12}}]}"},
     {"coterie", "{kind: lm, hidden_size: 16, num_layers: 2, init_std: 0.2, mixer: {kind: attention, num_heads: 2},"
                 " ffn: {kind: sparse, router: {kind: top_k, top_k: 2, norm_topk_prob: false}, experts: {kind: ffn, num_experts: 4, intermediate_size: 12}}}"},
+    {"coterie", "{kind: lm, hidden_size: 16, num_layers: 2, init_std: 0.2, mixer: {kind: attention, num_heads: 2},"
+                " ffn: {kind: sparse, router: {kind: base}, experts: {kind: stack, num_experts: 4, num_sublayers: 2, intermediate_size: 12}}}"},
 };
 
 static void logits_of(cot_model *model, float logits[CONTEXT * V])
@@ -534,6 +548,7 @@ int main(void)
         cmocka_unit_test(dense_costs),
         cmocka_unit_test(grouped_queries_cost),
         cmocka_unit_test(sparse_costs),
+        cmocka_unit_test(stacks_cost),
         cmocka_unit_test(costs_follow_the_context),
         cmocka_unit_test(models_come_back_from_disk),
         cmocka_unit_test(tokenizers_come_along),

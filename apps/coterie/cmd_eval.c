@@ -144,6 +144,26 @@ static void print_yardstick(const yardstick *y, const cot_score *model)
 
 enum { SHOWN_MOST = 1024 };  /* experts of which a table says something */
 
+/* Of layers whose experts are too many for the table below. */
+static void print_histogram(const cot_layer_use *layer)
+{
+    int bins = COT_USE_BINS;
+    while (bins > 1 && !layer->use_histogram[bins - 1]) bins--;
+    char alignment[COT_USE_BINS + 2] = "l";
+    for (int b = 0; b < bins; b++) alignment[b + 1] = 'r';
+    table *t = table_create(alignment);
+    table_cell(t, "times used");
+    for (int b = 0; b < bins; b++) {
+        const long long from = b ? 1LL << (b - 1) : 0, to = b ? 2 * from - 1 : 0;
+        if (b == COT_USE_BINS - 1) table_cell(t, "%lld or more", from);
+        else if (from == to) table_cell(t, "%lld", from);
+        else table_cell(t, "%lld-%lld", from, to);
+    }
+    table_cell(t, "experts");
+    for (int b = 0; b < bins; b++) table_cell(t, "%lld", (long long)layer->use_histogram[b]);
+    table_print(t, 2, stdout);
+}
+
 static void print_layer(const cot_evaluation *e, const cot_layer_use *layer)
 {
     printf("\nlayer %lld: %% of each source's tokens an expert took (CV^2 %.3f, max/mean %.2f, router entropy %.2f "
@@ -153,6 +173,7 @@ static void print_layer(const cot_evaluation *e, const cot_layer_use *layer)
     if (layer->experts > SHOWN_MOST) {
         printf("  %lld experts: %.2f%% used, unevenness %.3f nats (%.3f of it for lack of tokens)\n",
                (long long)layer->experts, 100 * layer->usage, layer->unevenness, layer->unevenness_bias);
+        print_histogram(layer);
         return;
     }
     char alignment[128] = "l";
@@ -173,6 +194,7 @@ static void print_layer(const cot_evaluation *e, const cot_layer_use *layer)
     }
     table_print(t, 0, stdout);
     if (shown < layer->experts) printf("(experts from %lld on are in --json)\n", (long long)shown);
+    if (shown < layer->experts || layer->grid.sub_keys) print_histogram(layer);
 }
 
 static json_t *yardstick_json(const yardstick *y)

@@ -21,6 +21,7 @@ static const picture pictures[] = {
     {"curve", COT_PLOT_CURVE},
     {"load", COT_PLOT_LOAD},
     {"sources", COT_PLOT_SOURCES},
+    {"keys", COT_PLOT_KEYS},
     {"reliability", COT_PLOT_RELIABILITY},
 };
 
@@ -29,8 +30,8 @@ enum { PICTURES = sizeof pictures / sizeof *pictures };
 static const cli_option options[] = {
     {.name = "output", .letter = 'o', .kind = CLI_TEXT, .value = "FILE",
      .help = "the picture: .png, .svg or .pdf (default: one PNG for each part, in the folder)"},
-    {.name = "what", .kind = CLI_CHOICE, .value = "curve|load|sources|reliability|all", .fallback = "all",
-     .help = "learning curve; load of the experts over time; which expert takes which text; confidence in answers"},
+    {.name = "what", .kind = CLI_CHOICE, .value = "curve|load|sources|keys|reliability|all", .fallback = "all",
+     .help = "learning curve; load of the experts over time; which expert takes which text; use of product keys; confidence in answers"},
     {.name = "eval", .kind = CLI_TEXT, .value = "FILE",
      .help = "what `coterie eval --json` printed (default: eval.json in the folder)"},
     {.name = "task", .kind = CLI_TEXT, .repeated = true, .value = "FILE",
@@ -114,8 +115,11 @@ static int explain(const album *a, unsigned missing)
 {
     if (missing & (COT_PLOT_CURVE | COT_PLOT_LOAD) && !a->run)
         return cli_fail("%s has no metrics.jsonl: it is not the folder of a training run", a->folder);
-    if (missing & COT_PLOT_SOURCES && !a->evaluation)
+    if (missing & (COT_PLOT_SOURCES | COT_PLOT_KEYS) && !a->evaluation)
         return cli_fail("%s has no eval.json: `coterie eval %s` measures which expert takes which text", a->folder,
+                        a->folder);
+    if (missing & COT_PLOT_KEYS)
+        return cli_fail("%s has no layers with product keys in its eval.json; `coterie eval %s` writes it anew", a->folder,
                         a->folder);
     if (missing & COT_PLOT_RELIABILITY)
         return cli_fail("%s has no task-*.json: `coterie eval %s --task FILE` asks questions", a->folder, a->folder);
@@ -166,11 +170,11 @@ static int run(const cli_args *args)
 
 const cli_command command_plot = {
     .name = "plot",
-    .summary = "draws a run: learning curve, load of the experts, which expert takes which text, reliability",
+    .summary = "draws a run: learning curve, load of the experts, which expert takes which text, use of product keys, reliability",
     .arguments = "RUN|MODEL",
     .details =
         "Reads metrics.jsonl of a run, and eval.json and task-NAME.json that `coterie eval` leaves in its folder. Without "
-        "-o each part becomes curve.png, load.png, sources.png and reliability.png in the folder; with -o all that there "
+        "-o each part becomes curve.png, load.png, sources.png, keys.png and reliability.png in the folder; with -o all that there "
         "is becomes one picture.\n"
         "Drawing is done by gnuplot. With --keep-script its script stays beside the picture, numbers included, to be "
         "edited and run again.",

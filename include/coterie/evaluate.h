@@ -22,6 +22,19 @@ typedef struct {
     double      bits_per_byte;    /**< nll / (ln 2 * bytes) */
 } cot_score;
 
+enum {
+    COT_USE_BINS = 32,    /**< of a histogram of use: 0, 1, 2 to 3, 4 to 7 ... times; the last has all from 2^30 on */
+    COT_GRID_CELLS = 256  /**< at most, in a row of a grid of use */
+};
+
+/** How often the n * n experts of a layer with product keys were used: expert i * n + j is the pair of keys i and j. */
+typedef struct {
+    int64_t  sub_keys;  /**< n; 0 = the layer has no product keys */
+    int64_t  bin;       /**< a cell stands for bin * bin experts, fewer at the ends of rows and columns */
+    int64_t  cells;     /**< in a row: n / bin, rounded up */
+    int64_t *use;       /**< [cells, cells] assignments of scored tokens, before capacity */
+} cot_key_grid;
+
 /** One sparse layer over all scored windows. */
 typedef struct {
     int64_t layer, experts;
@@ -33,6 +46,8 @@ typedef struct {
     double  usage;            /**< fraction of experts with an assignment */
     double  unevenness;       /**< divergence of the experts' shares of all gates from even ones, nats */
     double  unevenness_bias;  /**< what so few assignments would show of an even router */
+    int64_t use_histogram[COT_USE_BINS];  /**< experts that were used 0, 1, 2 to 3, 4 to 7 ... times, before capacity */
+    cot_key_grid grid;
 } cot_layer_use;
 
 typedef struct {

@@ -92,6 +92,9 @@ COT_API void cot_model_layer_text(const cot_model *model, int64_t layer, char *t
 /** Experts of a layer; 0 for a dense one. */
 COT_API int64_t cot_model_layer_experts(const cot_model *model, int64_t layer);
 
+/** n of a layer whose n * n experts are pairs of sub-keys (expert i * n + j that of i and j); 0 for others. */
+COT_API int64_t cot_model_layer_sub_keys(const cot_model *model, int64_t layer);
+
 /** The `model` section that it was made from, borrowed. */
 COT_API const cot_config *cot_model_section(const cot_model *model);
 

@@ -1,5 +1,5 @@
-/* Pictures of a run: the learning curve, how evenly the experts were used over time, which expert takes which text, and
- * how far its confidence in answers can be trusted.
+/* Pictures of a run: the learning curve, how evenly the experts were used over time, which expert takes which text,
+ * how far its confidence in answers can be trusted, and how often each pair of product keys was used.
  * Drawn by gnuplot from a script with the numbers in it, which can be kept and edited. */
 #ifndef COTERIE_PLOT_H
 #define COTERIE_PLOT_H
@@ -31,12 +31,23 @@ typedef struct {
     cot_plot_layer *layer;                /**< [layers]: rows are equal stretches of the run, at most 256 of them */
 } cot_plot_run;
 
+/** How often the n x n experts of a layer with product keys were used: expert i * n + j at row i, column j. */
+typedef struct {
+    int32_t layer;     /**< its number in the model */
+    int64_t sub_keys;  /**< n */
+    int64_t bin;       /**< a cell stands for bin x bin experts, fewer at the ends of rows and columns */
+    int64_t cells;     /**< in a row: n / bin, rounded up; at most 1024 */
+    double *use;       /**< [cells, cells]: assignments */
+} cot_plot_grid;
+
 /** What an evaluation says about each source of text that had any. */
 typedef struct {
     size_t          sources;
     char          **name;             /**< [sources] */
     size_t          layers;
     cot_plot_layer *layer;            /**< [layers]: rows are the sources */
+    size_t          grids;
+    cot_plot_grid  *grid;             /**< [grids]: of the layers with product keys */
     int             yardstick_order;  /**< of the best Kneser-Ney model over the same tokens, 0: none was measured */
     double          yardstick_loss;   /**< its nats per token */
 } cot_plot_evaluation;
@@ -95,7 +106,8 @@ enum {
     COT_PLOT_CURVE = 1,   /**< training and validation loss over tokens, and the yardstick; needs `run` */
     COT_PLOT_LOAD = 2,    /**< share of the experts over time, per layer; needs `run` with sparse layers */
     COT_PLOT_SOURCES = 4, /**< share of the experts by source, per layer; needs `evaluation` with such layers */
-    COT_PLOT_RELIABILITY = 8  /**< share of right answers by confidence, per task; needs `tasks` */
+    COT_PLOT_RELIABILITY = 8, /**< share of right answers by confidence, per task; needs `tasks` */
+    COT_PLOT_KEYS = 16        /**< use of each pair of product keys, per layer; needs `evaluation` with such layers */
 };
 
 /** A picture: the parts of `parts`, one below the other. */

@@ -92,6 +92,8 @@ typedef struct {
     int64_t dead;
     double  usage;       /**< fraction of experts with an assignment */
     double  unevenness;  /**< divergence of their use from an even one, nats */
+    int64_t sub_keys;    /**< n of a layer with n * n product keys; 0 for others, which have no histogram */
+    int64_t use_histogram[COT_USE_BINS];  /**< experts that were used 0, 1, 2 to 3, 4 to 7 ... times */
 } cot_step_layer;
 
 typedef struct {

@@ -109,6 +109,13 @@ cot_status cot_json_read(const char *path, size_t limit, json_t **out)
     return status;
 }
 
+json_t *cot_json_integers(const int64_t *values, int64_t count)
+{
+    json_t *list = json_array();
+    for (int64_t i = 0; list && i < count; i++) json_array_append_new(list, json_integer(values[i]));
+    return list;
+}
+
 const char *cot_json_kind(const json_t *value)
 {
     static const char *const kinds[] = {

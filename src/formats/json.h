@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <jansson.h>
 
@@ -29,6 +30,9 @@ bool cot_json_out_of_memory(const json_error_t *error);
 
 /* Copies jansson's message into `line`, with '?' for what it quotes of the text beyond plain ASCII. */
 void cot_json_error_line(const json_error_t *error, char *line, size_t size);
+
+/* A list of whole numbers; NULL when memory is short. */
+json_t *cot_json_integers(const int64_t *values, int64_t count);
 
 /* What kind of value it is, for messages: "a string", "null" ... */
 const char *cot_json_kind(const json_t *value);

@@ -55,6 +55,8 @@ static void finish_layers(const counter *c)
         layer->router_entropy = m.router_entropy, layer->drop_fraction = dropped;
         layer->dead = m.dead, layer->usage = m.usage, layer->unevenness = m.unevenness,
         layer->unevenness_bias = m.unevenness_bias;
+        cot_use_histogram(use->count, layer->experts, layer->use_histogram);
+        if (layer->grid.sub_keys) cot_use_grid(use->count, layer->grid.sub_keys, layer->grid.bin, layer->grid.use);
         for (int32_t s = 0; s < e->source_count; s++) {
             const int64_t *count = c->by_source[i] + s * layer->experts;
             int64_t total = 0;
@@ -74,6 +76,7 @@ void cot_evaluation_destroy(cot_evaluation *e)
     for (int64_t i = 0; e->layers && i < e->layer_count; i++) {
         cot_free(e->layers[i].load);
         cot_free(e->layers[i].source_load);
+        cot_free(e->layers[i].grid.use);
     }
     cot_free(e->sources);
     cot_free(e->layers);
@@ -89,6 +92,15 @@ static void counter_free(counter *c)
     }
     cot_free(c->use);
     cot_free(c->by_source);
+}
+
+static bool grid_create(int64_t n, cot_key_grid *grid)
+{
+    if (n == 0) return true;
+    const int64_t bin = cot_use_grid_bin(n), cells = (n + bin - 1) / bin;
+    *grid = (cot_key_grid){.sub_keys = n, .bin = bin, .cells = cells};
+    grid->use = cot_calloc((size_t)(cells * cells) * sizeof *grid->use);
+    return grid->use != NULL;
 }
 
 static bool layers_create(cot_evaluation *e, const cot_model *model, counter *c)
@@ -108,7 +120,8 @@ static bool layers_create(cot_evaluation *e, const cot_model *model, counter *c)
         c->by_source[n] = cot_calloc((size_t)(experts * e->source_count) * sizeof(int64_t));
         c->use[n].count = cot_calloc((size_t)experts * sizeof *c->use[n].count);
         c->use[n].weight = cot_calloc((size_t)experts * sizeof *c->use[n].weight);
-        if (!layer->load || !layer->source_load || !c->by_source[n] || !c->use[n].count || !c->use[n].weight)
+        if (!layer->load || !layer->source_load || !c->by_source[n] || !c->use[n].count || !c->use[n].weight ||
+            !grid_create(cot_model_layer_sub_keys(model, i), &layer->grid))
             return false;
         cot_expert_use_clear(&c->use[n], experts, c->use[n].count, c->use[n].weight);
         n++;

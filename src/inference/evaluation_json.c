@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "base/fail.h"
+#include "formats/json.h"
 #include "routing/measures.h"
 
 /* What is not known (no words, no bytes) or too large for a double is null: JSON has no other word for it. */
@@ -48,6 +49,17 @@ static json_t *source(const cot_evaluation *e, int32_t index)
     return object;
 }
 
+static json_t *key_grid(const cot_key_grid *grid)
+{
+    json_t *object = json_object(), *rows = json_array();
+    for (int64_t i = 0; i < grid->cells; i++)
+        json_array_append_new(rows, cot_json_integers(grid->use + i * grid->cells, grid->cells));
+    json_object_set_new(object, "sub_keys", json_integer(grid->sub_keys));
+    json_object_set_new(object, "bin", json_integer(grid->bin));
+    json_object_set_new(object, "use", rows);
+    return object;
+}
+
 static json_t *layer_use(const cot_layer_use *layer)
 {
     json_t *object = json_object();
@@ -63,6 +75,9 @@ static json_t *layer_use(const cot_layer_use *layer)
     json_object_set_new(object, "usage", number(layer->usage));
     json_object_set_new(object, "unevenness", number(layer->unevenness));
     json_object_set_new(object, "unevenness_bias", number(layer->unevenness_bias));
+    json_object_set_new(object, "use_histogram",
+                        cot_json_integers(layer->use_histogram, cot_use_histogram_size(layer->use_histogram)));
+    if (layer->grid.sub_keys) json_object_set_new(object, "key_grid", key_grid(&layer->grid));
     return object;
 }
 

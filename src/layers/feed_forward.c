@@ -44,6 +44,8 @@ void cot_feed_forward_destroy(cot_feed_forward *ffn)
 
 int64_t cot_feed_forward_num_experts(const cot_feed_forward *ffn) { return ffn->ops->num_experts ? ffn->ops->num_experts(ffn) : 0; }
 
+int64_t cot_feed_forward_sub_keys(const cot_feed_forward *ffn) { return ffn->ops->sub_keys ? ffn->ops->sub_keys(ffn) : 0; }
+
 void cot_feed_forward_begin_step(cot_feed_forward *ffn)
 {
     if (ffn->ops->begin_step) ffn->ops->begin_step(ffn);

@@ -56,6 +56,7 @@ typedef struct cot_feed_forward_ops {
     cot_tensor *(*forward)(cot_feed_forward *ffn, cot_tape *tape, const cot_pass *pass, cot_tensor *x, cot_tensor *residual);
     cot_cost   (*cost)(const cot_feed_forward *ffn);
     int64_t    (*num_experts)(const cot_feed_forward *ffn);  /* (optional) of a sparse member */
+    int64_t    (*sub_keys)(const cot_feed_forward *ffn);     /* (optional) n of n * n product keys; else 0 */
     void       (*describe)(const cot_feed_forward *ffn, cot_model_card *card);  /* as a mixer's */
     void       (*text)(const cot_feed_forward *ffn, char *text, size_t size);  /* in words, e.g. "16 experts of 512, 2 per token (top_k router)" */
     /* (optional) Does it learn from rewards? And what it does, as a router's. */
@@ -86,6 +87,7 @@ void       cot_feed_forward_destroy(cot_feed_forward *ffn);  /* accepts NULL */
 void       cot_feed_forward_begin_step(cot_feed_forward *ffn);
 void       cot_feed_forward_end_step(cot_feed_forward *ffn);
 int64_t    cot_feed_forward_num_experts(const cot_feed_forward *ffn);  /* 0 for members without a pool */
+int64_t    cot_feed_forward_sub_keys(const cot_feed_forward *ffn);     /* 0 for members without product keys */
 
 /* SwiGLU as a part of others: residual + W_down (silu(W_gate x) * (W_up x)), or without residual when it is NULL (then [T, D] real). */
 cot_tensor *cot_swiglu_forward(cot_tape *tape, cot_tensor *x, cot_param *gate_up, cot_param *down, cot_tensor *residual);

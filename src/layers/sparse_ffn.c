@@ -395,6 +395,12 @@ static cot_cost cost(const cot_feed_forward *ffn)
 
 static int64_t num_experts(const cot_feed_forward *ffn) { return ((const sparse *)ffn->state)->router->num_experts; }
 
+static int64_t sub_keys(const cot_feed_forward *ffn)
+{
+    const cot_router *router = ((const sparse *)ffn->state)->router;
+    return cot_router_is(router, COT_ROUTER_SQUARE) ? llround(sqrt((double)router->num_experts)) : 0;
+}
+
 /* The coefficient of an aux rule in the published form, whose fractions count choices per token and so add up to top_k. */
 static double published_coef(const sparse *s, int rule)
 {
@@ -444,6 +450,7 @@ const cot_feed_forward_ops cot_feed_forward_sparse = {
     .forward = forward,
     .cost = cost,
     .num_experts = num_experts,
+    .sub_keys = sub_keys,
     .describe = describe,
     .text = text,
     .is_rewarded = is_rewarded,

@@ -222,6 +222,13 @@ int64_t cot_model_layer_experts(const cot_model *model, int64_t layer)
     return experts;
 }
 
+int64_t cot_model_layer_sub_keys(const cot_model *model, int64_t layer)
+{
+    int64_t n = 0;
+    for (int j = 0; j < model->layers[layer].ffn_count; j++) n += cot_feed_forward_sub_keys(model->layers[layer].ffn[j]);
+    return n * n == cot_model_layer_experts(model, layer) ? n : 0;
+}
+
 void cot_model_layer_text(const cot_model *model, int64_t index, char *text, size_t size)
 {
     const cot_layer *layer = &model->layers[index];

@@ -60,6 +60,33 @@ static void measure_unevenness(const cot_expert_use *use, cot_expert_measures *m
     m->unevenness_bias = use->assignments ? (double)(use->experts - 1) / (2 * (double)use->assignments) : 0;
 }
 
+void cot_use_histogram(const int64_t *count, int64_t experts, int64_t histogram[COT_USE_BINS])
+{
+    memset(histogram, 0, COT_USE_BINS * sizeof *histogram);
+    for (int64_t e = 0; e < experts; e++) {
+        int bin = 0;
+        while (bin < COT_USE_BINS - 1 && count[e] >> bin) bin++;
+        histogram[bin]++;
+    }
+}
+
+int64_t cot_use_histogram_size(const int64_t histogram[COT_USE_BINS])
+{
+    int64_t size = COT_USE_BINS;
+    while (size > 1 && !histogram[size - 1]) size--;
+    return size;
+}
+
+int64_t cot_use_grid_bin(int64_t n) { return (n + COT_GRID_CELLS - 1) / COT_GRID_CELLS; }
+
+void cot_use_grid(const int64_t *count, int64_t n, int64_t bin, int64_t *grid)
+{
+    const int64_t cells = (n + bin - 1) / bin;
+    memset(grid, 0, (size_t)(cells * cells) * sizeof *grid);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < n; j++) grid[i / bin * cells + j / bin] += count[i * n + j];
+}
+
 int64_t cot_load_entries(int64_t experts)
 {
     if (experts <= COT_LOADS_LISTED) return experts;

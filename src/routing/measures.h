@@ -2,6 +2,8 @@
 #ifndef COT_ROUTING_MEASURES_H
 #define COT_ROUTING_MEASURES_H
 
+#include <coterie/evaluate.h>
+
 #include "routing/routing.h"
 
 /* Running totals of one layer. */
@@ -30,6 +32,17 @@ void cot_expert_use_add(cot_expert_use *use, const cot_routing *routing);  /* ex
 
 /* load [experts] (may be NULL): fraction of all assignments. All zero when nothing was counted. */
 cot_expert_measures cot_expert_use_measure(const cot_expert_use *use, double *load);
+
+/* How many experts were used 0, 1, 2-3, 4-7 ... times. */
+void cot_use_histogram(const int64_t *count, int64_t experts, int64_t histogram[COT_USE_BINS]);
+
+/* Bins up to the last with an expert in it. */
+int64_t cot_use_histogram_size(const int64_t histogram[COT_USE_BINS]);
+
+/* Product keys: n * n counts, row by row, are drawn as a grid of at most COT_GRID_CELLS in a row, each the sum of
+ * bin * bin counts (fewer at the right and lower edge where bin does not divide n): [cells, cells], cells = ceil(n / bin). */
+int64_t cot_use_grid_bin(int64_t n);
+void    cot_use_grid(const int64_t *count, int64_t n, int64_t bin, int64_t *grid);
 
 /* Loads are listed one by one up to so many experts; beyond, consecutive experts share an entry, a whole number of them,
  * about as many as there are entries. */

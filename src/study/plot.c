@@ -52,6 +52,7 @@ static const section sections[] = {
     {COT_PLOT_CURVE, cot_plot_curve_height, cot_plot_curve_draw},
     {COT_PLOT_LOAD, cot_plot_load_height, cot_plot_load_draw},
     {COT_PLOT_SOURCES, cot_plot_sources_height, cot_plot_sources_draw},
+    {COT_PLOT_KEYS, cot_plot_keys_height, cot_plot_keys_draw},
     {COT_PLOT_RELIABILITY, cot_plot_reliability_height, cot_plot_reliability_draw},
 };
 
@@ -92,13 +93,15 @@ unsigned cot_plot_parts(const cot_plot_run *run, const cot_plot_evaluation *eval
     if (run) parts |= COT_PLOT_CURVE;
     if (run && run->layers > 0 && run->steps > 0) parts |= COT_PLOT_LOAD;
     if (evaluation && evaluation->layers > 0 && evaluation->sources > 0) parts |= COT_PLOT_SOURCES;
+    if (evaluation && evaluation->grids > 0) parts |= COT_PLOT_KEYS;
     if (tasks && tasks->count > 0) parts |= COT_PLOT_RELIABILITY;
     return parts;
 }
 
 static cot_status check(const cot_plot *plot, const char *path)
 {
-    const unsigned all = COT_PLOT_CURVE | COT_PLOT_LOAD | COT_PLOT_SOURCES | COT_PLOT_RELIABILITY;
+    const unsigned all =
+        COT_PLOT_CURVE | COT_PLOT_LOAD | COT_PLOT_SOURCES | COT_PLOT_RELIABILITY | COT_PLOT_KEYS;
     if (!format_of(path)) return cot_fail(COT_INVALID, "'%s': a picture's name ends in .png, .svg or .pdf", path);
     if (!cot_plot_quotable(path) || path[0] == '|' || path[0] == '~')
         return cot_fail(COT_INVALID, "'%s': gnuplot cannot write to a file of that name", path);
@@ -110,6 +113,8 @@ static cot_status check(const cot_plot *plot, const char *path)
         return cot_fail(COT_INVALID, "%s: this run has no sparse layers, so there is no load of experts to draw", path);
     if (plot->parts & COT_PLOT_SOURCES && !(cot_plot_parts(NULL, plot->evaluation, NULL) & COT_PLOT_SOURCES))
         return cot_fail(COT_INVALID, "%s: no evaluation of sparse layers by source to draw", path);
+    if (plot->parts & COT_PLOT_KEYS && !(cot_plot_parts(NULL, plot->evaluation, NULL) & COT_PLOT_KEYS))
+        return cot_fail(COT_INVALID, "%s: no evaluation of layers with product keys to draw", path);
     if (plot->parts & COT_PLOT_RELIABILITY && !cot_plot_parts(NULL, NULL, plot->tasks))
         return cot_fail(COT_INVALID, "%s: no results of tasks to draw the reliability from", path);
     if (page_height(plot) > MOST_HEIGHT)

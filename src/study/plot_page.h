@@ -84,5 +84,7 @@ double cot_plot_sources_height(const cot_plot *plot);
 void   cot_plot_sources_draw(cot_plot_page *page, const cot_plot *plot, double top);
 double cot_plot_reliability_height(const cot_plot *plot);
 void   cot_plot_reliability_draw(cot_plot_page *page, const cot_plot *plot, double top);
+double cot_plot_keys_height(const cot_plot *plot);
+void   cot_plot_keys_draw(cot_plot_page *page, const cot_plot *plot, double top);
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "base/fail.h"
 #include "formats/file.h"
+#include "formats/json.h"
 #include "routing/measures.h"
 #include "training/trainer_state.h"
 
@@ -36,6 +37,9 @@ static json_t *layer_json(const cot_step_layer *layer)
     json_object_set_new(object, "dead_experts", json_integer(layer->dead));
     set_number(object, "usage", layer->usage);
     set_number(object, "unevenness", layer->unevenness);
+    if (layer->sub_keys)
+        json_object_set_new(object, "use_histogram",
+                            cot_json_integers(layer->use_histogram, cot_use_histogram_size(layer->use_histogram)));
     return object;
 }
 

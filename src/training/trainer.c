@@ -33,7 +33,7 @@ static cot_status make_measures(cot_trainer *t)
     for (int64_t i = 0, n = 0; i < model->num_layers; i++) {
         const int64_t count = cot_model_layer_experts(model, i);
         if (!count) continue;
-        t->layers[n] = (cot_step_layer){.layer = i, .experts = count, .load = load};
+        t->layers[n] = (cot_step_layer){.layer = i, .experts = count, .load = load, .sub_keys = cot_model_layer_sub_keys(model, i)};
         load += count;
         int64_t *counts = cot_calloc((size_t)count * sizeof *counts);
         if (!counts) return cot_fail(COT_OUT_OF_MEMORY, "no memory for the measures of a run");
@@ -309,6 +309,7 @@ static void measure_layers(cot_trainer *t)
         const cot_expert_measures m = cot_expert_use_measure(&t->use[i], (double *)layer->load);
         layer->cv2 = m.cv2, layer->max_vio = m.max_vio, layer->router_entropy = m.router_entropy, layer->drop_fraction = m.drop_fraction;
         layer->dead = m.dead, layer->usage = m.usage, layer->unevenness = m.unevenness;
+        if (layer->sub_keys) cot_use_histogram(t->use[i].count, layer->experts, layer->use_histogram);
     }
 }
 

@@ -75,6 +75,32 @@ python3 check.py out window=16 stride=8 names=code yardstick=no
 [ ! -e alone/eval.json ] || fail "eval.json in a folder that is no run"
 refuses "alone has no recipe.yaml that names its corpus: say what to score with --data PATH" eval alone
 
+# ---- product keys: a histogram and a grid of use, and its picture ----
+
+sed 's/router: .*/router: {kind: product_key, heads: 2, top_k: 2, query_dim: 8}/; s/experts: .*/experts: {kind: neuron, num_experts: 36}/; /balance:/d' tiny.yaml >keys.yaml
+expect 0 train keys.yaml -q --out keys
+expect 0 eval keys --no-yardstick --json
+python3 - <<'PYTHON'
+import json
+e = json.load(open("out"))
+[layer] = e["layers"]
+grid = layer["key_grid"]
+use = [x for row in grid["use"] for x in row]
+assert grid["sub_keys"] == 6 and grid["bin"] == 1 and [len(row) for row in grid["use"]] == [6] * 6
+assert sum(use) == 4 * e["tokens"] and all(abs(x - l * sum(use)) < 1e-6 for x, l in zip(use, layer["load"]))
+histogram = [0] * (max(use).bit_length() + 1)
+for x in use: histogram[x.bit_length()] += 1
+assert layer["use_histogram"] == histogram, (layer["use_histogram"], histogram)
+steps = [json.loads(line) for line in open("keys/metrics.jsonl")]
+assert all(sum(l["use_histogram"]) == 36 for s in steps for l in s.get("layers", []))
+PYTHON
+expect 0 eval keys --no-yardstick
+out_has "times used"
+if command -v gnuplot >/dev/null; then
+    expect 0 plot keys --what keys --keep-script
+    [ -s keys/keys.png ] && grep -q "layer 1: 6 × 6 experts" keys/keys.gp || fail "no picture of the product keys"
+fi
+
 # ---- logits of a token sequence ----
 
 echo '[5, 17, 299, 0, 44]' >ids.json

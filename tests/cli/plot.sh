@@ -30,6 +30,8 @@ expect 1 plot dense --what load
 err_is "coterie: dense has no sparse layers, so there are no experts to draw"
 expect 1 plot sparse --what sources
 err_is "coterie: sparse has no eval.json: \`coterie eval sparse\` measures which expert takes which text"
+expect 1 plot sparse --what keys
+err_is "coterie: sparse has no eval.json: \`coterie eval sparse\` measures which expert takes which text"
 expect 1 plot empty --what curve
 err_is "coterie: empty has no metrics.jsonl: it is not the folder of a training run"
 expect 1 plot dense --what reliability
@@ -57,6 +59,8 @@ expect 0 plot sparse --quiet
 echo '{"sources":[{"name":"a","layers":[{"layer":1,"load":[0.5,0.5]}]},{"name":"b","layers":[{"layer":1,"load":[0,1]}]}]}' >sparse/eval.json
 expect 0 plot sparse/
 out_is sparse/curve.png sparse/load.png sparse/sources.png
+expect 1 plot sparse --what keys
+err_is "coterie: sparse has no layers with product keys in its eval.json; \`coterie eval sparse\` writes it anew"
 for name in copa lambada; do
     kind=top
     [ $name = copa ] || kind=token

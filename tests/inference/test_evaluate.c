@@ -264,6 +264,41 @@ static void drops_are_counted(void **state)
     drop_fixture(&f);
 }
 
+/* Product keys: what the grid and the histogram say is what the loads say, expert i * 5 + j at row i, column j. */
+static void product_keys_have_a_grid(void **state)
+{
+    (void)state;
+    enum { N = 5, CHOICES = 4 };
+    fixture f = make_fixture(20);
+    cot_model *peer =
+        made_model("{kind: lm, hidden_size: 16, num_layers: 1, mixer: {kind: attention}, ffn: {kind: sparse, router: "
+                   "{kind: product_key, heads: 2, top_k: 2, query_dim: 8}, experts: {kind: neuron, num_experts: 25}}}",
+                   V, 20, 1);
+    const cot_evaluate_options o = {.split = COT_SPLIT_VALID};
+    cot_evaluation *e;
+    assert_int_equal(cot_model_layer_sub_keys(peer, 0), N);
+    assert_int_equal(cot_model_layer_sub_keys(f.model, 0), 0);
+    CHECK_OK(cot_evaluate(peer, f.corpus, f.tokenizer, &o, NULL, NULL, &e));
+    const cot_layer_use *layer = &e->layers[0];
+    const double all = CHOICES * (double)e->total.tokens;
+    int64_t histogram[8] = {0}, sum = 0;
+    assert_true(layer->grid.sub_keys == N && layer->grid.bin == 1 && layer->grid.cells == N);
+    for (int i = 0; i < N * N; i++) {
+        const int64_t use = layer->grid.use[i];
+        assert_true(fabs((double)use - layer->load[i] * all) < 1e-9);
+        sum += use;
+        histogram[use >= 64 ? 7 : use >= 32 ? 6 : use >= 16 ? 5 : use >= 8 ? 4 : use >= 4 ? 3 : use >= 2 ? 2 : use]++;
+    }
+    assert_int_equal(sum, CHOICES * (int64_t)e->total.tokens);
+    for (int b = 0; b < 7; b++) assert_int_equal(layer->use_histogram[b], histogram[b]);
+    int64_t beyond = 0;
+    for (int b = 7; b < COT_USE_BINS; b++) beyond += layer->use_histogram[b];
+    assert_int_equal(beyond, histogram[7]);
+    cot_evaluation_destroy(e);
+    cot_model_destroy(peer);
+    drop_fixture(&f);
+}
+
 /* ---- failures, and JSON ---- */
 
 static bool stop_soon(void *context, uint64_t done, uint64_t total)
@@ -380,7 +415,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(evaluation_is_the_slow_computation), cmocka_unit_test(words_are_counted_with_ends_of_line),
         cmocka_unit_test(a_uniform_model_costs_ln_v),         cmocka_unit_test(limited_evaluations_take_a_share),
-        cmocka_unit_test(drops_are_counted),                  cmocka_unit_test(what_cannot_be_scored_is_refused),
+        cmocka_unit_test(drops_are_counted),                  cmocka_unit_test(product_keys_have_a_grid),
+        cmocka_unit_test(what_cannot_be_scored_is_refused),
         cmocka_unit_test(json_holds_it_all),                  cmocka_unit_test(json_says_null_for_what_is_unknown),
     };
     (void)cot_set_threads(1);  /* models this small gain nothing from more */

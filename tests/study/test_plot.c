@@ -176,7 +176,8 @@ static const char evaluation[] =
     "{\"name\":\"empty\",\"tokens\":0,\"layers\":[]},"
     "{\"name\":\"it's `x` 50%d\",\"loss\":3,"
     "\"layers\":[{\"layer\":1,\"load\":[0.125,0.125,0.75]},{\"layer\":3,\"load\":[0.5,0.5]}]}],"
-    "\"layers\":[],\"yardstick\":{\"orders\":["
+    "\"layers\":[{\"layer\":1},{\"layer\":3,\"key_grid\":{\"sub_keys\":3,\"bin\":2,\"use\":[[1000,0],[10,1]]}}],"
+    "\"yardstick\":{\"orders\":["
     "{\"order\":1,\"loss\":5},{\"order\":2,\"loss\":3.125},{\"order\":3,\"loss\":3.5}]}}";
 
 static void reads_evaluation(void **state)
@@ -192,10 +193,17 @@ static void reads_evaluation(void **state)
     assert_int_equal(s->layer[0].rows, 2);
     assert_int_equal(s->layer[0].experts, 3);
     assert_true(s->layer[0].load[5] == 0.75 && s->layer[1].load[2] == 0.5);
+    assert_int_equal(s->grids, 1);
+    assert_true(s->grid[0].layer == 3 && s->grid[0].sub_keys == 3 && s->grid[0].bin == 2 && s->grid[0].cells == 2);
+    assert_true(s->grid[0].use[0] == 1000 && s->grid[0].use[1] == 0 && s->grid[0].use[2] == 10 && s->grid[0].use[3] == 1);
     assert_int_equal(s->yardstick_order, 2);
     assert_true(s->yardstick_loss == 3.125);
     cot_plot_evaluation_destroy(s);
 }
+
+#define GRID(inside)                                                                                     \
+    "{\"sources\":[{\"name\":\"a\",\"layers\":[{\"layer\":4,\"load\":[1]}]}],\"layers\":[{\"layer\":4," \
+    "\"key_grid\":{" inside "}}]}"
 
 static void bad_evaluations(void **state)
 {
@@ -209,6 +217,15 @@ static void bad_evaluations(void **state)
         {"{\"sources\":[{\"name\":\"a\",\"layers\":[{\"layer\":0,\"load\":[1]}]},"
          "{\"name\":\"b\",\"layers\":[{\"layer\":0,\"load\":[0,1]}]}]}",
          ": source 2: layer 0 with 2 experts, the first source has layer 0 with 1"},
+        {GRID("\"sub_keys\":0,\"bin\":1,\"use\":[]"), ": 'sub_keys' of a 'key_grid' is no whole number from 1 to 32768"},
+        {GRID("\"sub_keys\":2,\"bin\":3,\"use\":[]"), ": 'bin' of a 'key_grid' is no whole number from 1 to 2"},
+        {GRID("\"sub_keys\":3,\"bin\":2,\"use\":[[1,2]]"),
+         ": the 'key_grid' of layer 4 has 1 rows, expected 2, at most 1024"},
+        {GRID("\"sub_keys\":2000,\"bin\":1,\"use\":[]"),
+         ": the 'key_grid' of layer 4 has 0 rows, expected 2000, at most 1024"},
+        {GRID("\"sub_keys\":2,\"bin\":1,\"use\":[[1,2],[3]]"), ": a row of a 'key_grid' has 1 numbers, expected 2"},
+        {GRID("\"sub_keys\":2,\"bin\":1,\"use\":[[1,2],[3,-4]]"),
+         ": a 'key_grid' counts what is no whole number from 0"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *const path = write_file("bad.json", cases[i][0]);
@@ -237,7 +254,7 @@ static example example_make(void)
     assert_int_equal(cot_plot_run_read(write_file("m.jsonl", metrics), &e.run), COT_OK);
     assert_int_equal(cot_plot_evaluation_read(write_file("eval.json", evaluation), &e.evaluation), COT_OK);
     e.plot = (cot_plot){.title = "a_run^2", .run = e.run, .evaluation = e.evaluation,
-                        .parts = COT_PLOT_CURVE | COT_PLOT_LOAD | COT_PLOT_SOURCES};
+                        .parts = COT_PLOT_CURVE | COT_PLOT_LOAD | COT_PLOT_SOURCES | COT_PLOT_KEYS};
     return e;
 }
 
@@ -269,6 +286,11 @@ static void script_content(void **state)
     /* Experts 0 and 1 serve the first source most, expert 2 the second. */
     assert_holds(text, "$share0 << EOD\n0 0 62.5 62 0xffffff\n1 0 37.5 38 0x59626e\n2 0 0 \"\" 0x59626e\n"
                        "0 1 12.5 12 0x59626e\n");
+    /* Logarithms of the counts; the bin's size in the title. */
+    assert_holds(text, "$keys0 << EOD\n3 NaN\n1 0\nEOD");
+    assert_holds(text, "'{/:Bold layer 3: 3 × 3 experts, a cell for 2 × 2}'");
+    assert_holds(text, "set cbrange [0:3]");
+    assert_holds(text, "'1' 0, '10' 1, '100' 2, '1000' 3)");
     assert_holds(text, "'it''s ?x? 50%d'");                      /* nothing of a name is run or expanded */
     assert_null(strchr(text, '`'));
     free(text);
@@ -315,7 +337,8 @@ static void bad_requests(void **state)
     (void)state;
     example e = example_make();
     char   *text = (char *)&text;
-    assert_int_equal(cot_plot_parts(e.run, e.evaluation, NULL), COT_PLOT_CURVE | COT_PLOT_LOAD | COT_PLOT_SOURCES);
+    assert_int_equal(cot_plot_parts(e.run, e.evaluation, NULL),
+                     COT_PLOT_CURVE | COT_PLOT_LOAD | COT_PLOT_SOURCES | COT_PLOT_KEYS);
     assert_int_equal(cot_plot_parts(e.run, NULL, NULL), COT_PLOT_CURVE | COT_PLOT_LOAD);
     assert_int_equal(cot_plot_parts(NULL, NULL, NULL), 0);
     assert_int_equal(cot_plot_script(&e.plot, "a.jpg", &text), COT_INVALID);
@@ -330,6 +353,8 @@ static void bad_requests(void **state)
     assert_int_equal(cot_plot_script(&e.plot, "a.png", &text), COT_INVALID);
     e.plot.parts = COT_PLOT_SOURCES;
     e.plot.evaluation = NULL;
+    assert_int_equal(cot_plot_script(&e.plot, "a.png", &text), COT_INVALID);
+    e.plot.parts = COT_PLOT_KEYS;
     assert_int_equal(cot_plot_script(&e.plot, "a.png", &text), COT_INVALID);
     e.plot.parts = COT_PLOT_LOAD;
     cot_plot_run dense = *e.run;

@@ -35,7 +35,8 @@ COT_API cot_machine cot_machine_measure(void);
  */
 COT_API double cot_machine_product_peak(bool bf16);
 
-COT_API double cot_bench_now(void);  /**< Seconds of a clock that only goes forward. */
+/** Seconds of a clock that only goes forward. */
+COT_API double cot_bench_now(void);
 
 /** Seconds by kind of operation. */
 typedef struct {

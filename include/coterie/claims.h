@@ -37,7 +37,9 @@ typedef struct {
  *          unknown recipe, measure or arm; the recipes' own errors, of every arm.
  */
 COT_API cot_status cot_claim_open(const char *path, const cot_claim_options *options, cot_claim **out);
-COT_API void       cot_claim_destroy(cot_claim *claim);  /**< Accepts NULL. */
+
+/** Frees what cot_claim_open() made. Accepts NULL. */
+COT_API void cot_claim_destroy(cot_claim *claim);
 
 typedef enum {
     COT_VERDICT_OPEN,            /**< inconclusive: runs are missing, or differences lie within the seeds' spread */
@@ -46,7 +48,8 @@ typedef enum {
     COT_VERDICT_NONE             /**< a study without rules */
 } cot_verdict;
 
-COT_API const char *cot_verdict_text(cot_verdict verdict);  /**< "reproduced", ... */
+/** A verdict in words: "reproduced", ... */
+COT_API const char *cot_verdict_text(cot_verdict verdict);
 
 typedef struct {
     const char *name, *title;
@@ -62,6 +65,7 @@ typedef struct {
     cot_verdict verdict;
 } cot_claim_info;
 
+/** Where a claim stands; strings live as long as the claim. Judges every rule. */
 COT_API cot_claim_info cot_claim_describe(const cot_claim *claim);
 
 /** What is varied. */
@@ -76,7 +80,8 @@ typedef struct {
     double      seconds, cpu_seconds;  /**< means of a run, NaN without one */
 } cot_claim_arm;
 
-COT_API bool cot_claim_arm_at(const cot_claim *claim, size_t index, cot_claim_arm *out);  /**< False past the end. */
+/** The arm at `index`; false past the end. */
+COT_API bool cot_claim_arm_at(const cot_claim *claim, size_t index, cot_claim_arm *out);
 
 /** What is measured and shown. */
 typedef struct {
@@ -85,8 +90,11 @@ typedef struct {
     bool        in_paper;  /**< does the paper give figures for any arm? */
 } cot_claim_measure;
 
-COT_API bool cot_claim_measure_at(const cot_claim *claim, size_t index, cot_claim_measure *out);  /**< Those of the claim; false past the end. */
-COT_API bool cot_claim_measure_known_at(size_t index, cot_claim_measure *out);                    /**< All that claims may name. */
+/** The measure of the claim at `index`; false past the end. */
+COT_API bool cot_claim_measure_at(const cot_claim *claim, size_t index, cot_claim_measure *out);
+
+/** The measure at `index` of all that claims may name; false past the end. */
+COT_API bool cot_claim_measure_known_at(size_t index, cot_claim_measure *out);
 
 /** A measure of an arm over its seeds. */
 typedef struct {
@@ -95,6 +103,7 @@ typedef struct {
     size_t count;     /**< seeds */
 } cot_claim_value;
 
+/** The measure of an arm; both indices must lie below the claim's counts. */
 COT_API cot_claim_value cot_claim_value_at(const cot_claim *claim, size_t arm, size_t measure);
 
 /** A rule that was written down before the runs. */
@@ -105,7 +114,8 @@ typedef struct {
     const char *why;      /**< the figures that decide: "3.38 ± 0.01 < 3.45 ± 0.02 (p 0.003)"; lives until the next call for this claim */
 } cot_claim_rule;
 
-COT_API bool cot_claim_rule_at(cot_claim *claim, size_t index, cot_claim_rule *out);  /**< False past the end. */
+/** Judges the rule at `index`; false past the end. */
+COT_API bool cot_claim_rule_at(cot_claim *claim, size_t index, cot_claim_rule *out);
 
 /** A run without a result. */
 typedef struct {

@@ -10,20 +10,7 @@
 #include "balance/balance.h"
 #include "ops/weighted_sum.h"
 #include "routers/router.h"
-
-static cot_tape *tape;
-
-static int set_up(void **state)
-{
-    (void)state;
-    return cot_tape_create(COT_MODE_F64, &tape);
-}
-static int tear_down(void **state)
-{
-    (void)state;
-    cot_tape_destroy(tape);
-    return 0;
-}
+#include "tensor/tape_fixture.h"
 
 static cot_router *make_router(const char *text, int64_t experts)
 {

@@ -3,20 +3,7 @@
 #include "layers/layer_fixture.h"
 
 #include "balance/balance.h"
-
-static cot_tape *tape;
-
-static int set_up(void **state)
-{
-    (void)state;
-    return cot_tape_create(COT_MODE_F64, &tape);
-}
-static int tear_down(void **state)
-{
-    (void)state;
-    cot_tape_destroy(tape);
-    return 0;
-}
+#include "tensor/tape_fixture.h"
 
 /* Does a step with the losses of the rule, if the recipe is taken. */
 static bool trains(const char *text)

@@ -4,22 +4,9 @@
 #include "routers/scene.h"
 
 #include "models/model_fixture.h"
+#include "tensor/tape_fixture.h"
 
 enum { T = 16, V = 20, D = 16, E = 4 };
-
-static cot_tape *tape;
-
-static int set_up(void **state)
-{
-    (void)state;
-    return cot_tape_create(COT_MODE_F64, &tape);
-}
-static int tear_down(void **state)
-{
-    (void)state;
-    cot_tape_destroy(tape);
-    return 0;
-}
 
 static cot_model *model_with(const char *router)
 {

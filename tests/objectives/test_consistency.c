@@ -3,22 +3,9 @@
 
 #include "models/model_fixture.h"
 #include "objectives/objective.h"
+#include "tensor/tape_fixture.h"
 
 enum { T = 8, V = 11 };
-
-static cot_tape *tape;
-
-static int set_up(void **state)
-{
-    (void)state;
-    return cot_tape_create(COT_MODE_F64, &tape);
-}
-static int tear_down(void **state)
-{
-    (void)state;
-    cot_tape_destroy(tape);
-    return 0;
-}
 
 static int32_t ids[T], first[T], targets[T], source[T];
 

@@ -3,22 +3,9 @@
 #include "routers/scene.h"
 
 #include "balance/balance.h"
+#include "tensor/tape_fixture.h"
 
 enum { T = 24, E = 16, BIG = 48 };
-
-static cot_tape *tape;
-
-static int set_up(void **state)
-{
-    (void)state;
-    return cot_tape_create(COT_MODE_F64, &tape);
-}
-static int tear_down(void **state)
-{
-    (void)state;
-    cot_tape_destroy(tape);
-    return 0;
-}
 
 /* Calls `check` for every listed router that has the traits, with the number of columns that its logits have. */
 static void each(uint32_t traits, void (*check)(cot_router *r, int64_t columns), int64_t experts)

@@ -8,22 +8,9 @@
 
 #include "routers/router.h"
 #include "routing/capacity.h"
+#include "tensor/tape_fixture.h"
 
 enum { T = 24, E = 6 };
-
-static cot_tape *tape;
-
-static int set_up(void **state)
-{
-    (void)state;
-    return cot_tape_create(COT_MODE_F64, &tape);
-}
-static int tear_down(void **state)
-{
-    (void)state;
-    cot_tape_destroy(tape);
-    return 0;
-}
 
 /* ---- making and running ---- */
 

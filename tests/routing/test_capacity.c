@@ -12,22 +12,9 @@
 #include "base/rng.h"
 #include "routing/capacity.h"
 #include "routing/measures.h"
+#include "tensor/tape_fixture.h"
 
 enum { POSITION = COT_CAPACITY_POSITION, PROBABILITY = COT_CAPACITY_PROBABILITY, RANDOM = COT_CAPACITY_RANDOM };
-
-static cot_tape *tape;
-
-static int set_up(void **state)
-{
-    (void)state;
-    return cot_tape_create(COT_MODE_F64, &tape);
-}
-static int tear_down(void **state)
-{
-    (void)state;
-    cot_tape_destroy(tape);
-    return 0;
-}
 
 /* A routing whose probabilities are `probs` [T, E] and whose choices are the k largest of each row. */
 static cot_routing route(const double *probs, int64_t tokens, int64_t experts, int64_t k)

@@ -20,7 +20,8 @@ typedef struct cot_experts_ops {
     /* residual [T, D] real + sum over a token's kept assignments of gate * expert(x [T, D] act) */
     cot_tensor *(*forward)(cot_experts *experts, cot_tape *tape, cot_tensor *x, cot_routing *routing, cot_tensor *residual);
     cot_cost   (*cost)(const cot_experts *experts, double top_k);
-    void       (*describe)(const cot_experts *experts, cot_model_card *card);  /* as a mixer's */
+    void       (*describe)(const cot_experts *experts, cot_model_card *card);  /* as a mixer's; may be NULL ... */
+    const char *beyond;  /* ... where this says what published models lack */
     void       (*text)(const cot_experts *experts, char *text, size_t size);  /* in words, e.g. "16 experts of 512" */
     void       (*teardown)(cot_experts *experts);  /* (optional) */
 } cot_experts_ops;

@@ -37,12 +37,6 @@ static cot_cost cost(const cot_experts *experts, double top_k)
     return (cot_cost){.flops = 2 * rows * top_k * width, .inactive = (int64_t)(((double)s->pool.num_experts - top_k) * rows * width)};
 }
 
-static void describe(const cot_experts *experts, cot_model_card *card)
-{
-    (void)experts;
-    card->beyond = "experts of a single neuron";
-}
-
 static void text(const cot_experts *experts, char *out, size_t size)
 {
     const neuron *s = experts->state;
@@ -57,7 +51,7 @@ const cot_experts_ops cot_experts_neuron = {
     .count = cot_row_pool_count,
     .forward = forward,
     .cost = cost,
-    .describe = describe,
+    .beyond = "experts of a single neuron",
     .text = text,
     .teardown = cot_row_pool_teardown,
 };

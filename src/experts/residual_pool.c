@@ -70,12 +70,6 @@ static cot_cost cost(const cot_experts *experts, double top_k)
     return (cot_cost){.flops = 6 * top_k * d * f, .inactive = (int64_t)(((double)s->num_experts - top_k) * r * (2 * d + 3 * f))};
 }
 
-static void describe(const cot_experts *experts, cot_model_card *card)
-{
-    (void)experts;
-    card->beyond = "experts that share a base";
-}
-
 static void text(const cot_experts *experts, char *out, size_t size)
 {
     const residual *s = experts->state;
@@ -90,6 +84,6 @@ const cot_experts_ops cot_experts_residual_pool = {
     .count = count,
     .forward = forward,
     .cost = cost,
-    .describe = describe,
+    .beyond = "experts that share a base",
     .text = text,
 };

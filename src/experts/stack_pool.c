@@ -86,12 +86,6 @@ static cot_cost cost(const cot_experts *experts, double top_k)
                       .inactive = (int64_t)(((double)s->num_experts - top_k) * n * (2 * d * f + f + 3 * d))};
 }
 
-static void describe(const cot_experts *experts, cot_model_card *card)
-{
-    (void)experts;
-    card->beyond = "experts that are stacks of sublayers";
-}
-
 static void text(const cot_experts *experts, char *out, size_t size)
 {
     const stack *s = experts->state;
@@ -106,6 +100,6 @@ const cot_experts_ops cot_experts_stack_pool = {
     .count = count,
     .forward = forward,
     .cost = cost,
-    .describe = describe,
+    .beyond = "experts that are stacks of sublayers",
     .text = text,
 };

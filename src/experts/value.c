@@ -25,12 +25,6 @@ static cot_cost cost(const cot_experts *experts, double top_k)
     return (cot_cost){.flops = 2 * top_k * width, .inactive = (int64_t)(((double)cot_row_pool_count(experts) - top_k) * width)};
 }
 
-static void describe(const cot_experts *experts, cot_model_card *card)
-{
-    (void)experts;
-    card->beyond = "a memory of values";
-}
-
 static void text(const cot_experts *experts, char *out, size_t size)
 {
     const cot_row_pool *pool = experts->state;
@@ -45,7 +39,7 @@ const cot_experts_ops cot_experts_value = {
     .count = cot_row_pool_count,
     .forward = forward,
     .cost = cost,
-    .describe = describe,
+    .beyond = "a memory of values",
     .text = text,
     .teardown = cot_row_pool_teardown,
 };

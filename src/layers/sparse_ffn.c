@@ -419,7 +419,9 @@ static void describe(const cot_feed_forward *ffn, cot_model_card *card)
     const cot_member *router = &s->router->ops->member;
     const bool *normalised = cot_option_field(router->options, s->router->state, "norm_topk_prob", COT_OPTION_KIND_BOOL);
     const int32_t *softmax = cot_option_field(router->options, s->router->state, "softmax", COT_OPTION_KIND_CHOICE);
-    s->experts->ops->describe(s->experts, card);
+    const cot_experts_ops *pool = s->experts->ops;
+    if (pool->describe) pool->describe(s->experts, card);
+    else card->beyond = pool->beyond;
     card->top_k = s->router->top_k;
     card->norm_topk_prob = !normalised || *normalised || (softmax && *softmax == 1);
     for (int i = 0; i < s->rule_count; i++)
